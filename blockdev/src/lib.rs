@@ -1,0 +1,25 @@
+//! Disks made of layers: a private delta over frozen layers over a shared, read-only base.
+//!
+//! ```text
+//!   guest sector ──► where is it? Place { layer, offset } ──► engine moves the bytes
+//!
+//!        ┌──────────────┐  one per running VM, read-write, locked exclusively
+//!        │    delta     │  owns only the 4 KiB blocks written since the clone was made
+//!        ├──────────────┤
+//!        │     base     │  raw image, read-only, locked shared, one page cache for all
+//!        └──────────────┘
+//! ```
+//!
+//! This crate knows bytes and files; it knows neither KVM nor virtio.
+
+pub mod base;
+pub mod buffers;
+pub mod delta;
+pub mod disk;
+mod error;
+mod stack;
+
+pub use buffers::{Buffers, Piece};
+pub use disk::{Disk, Done, Op, Tag};
+pub use error::{Error, Result};
+pub use stack::{Engine, Stack, StackSpec};

@@ -1,0 +1,3 @@
+//! offshoot: virtual machines whose disks are linked clones.
+
+fn main() {}
