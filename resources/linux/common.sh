@@ -9,3 +9,12 @@ cache=$(cd "$cache" && pwd)
 
 note() { echo "$(basename "$0"): $*" >&2; }
 die() { note "$*"; exit 125; }
+
+# Whether OUT is there and newer than each of the files it was made from.
+fresh() {
+    local out=$1 source
+    shift
+    for source in "$@"; do
+        [ "$out" -nt "$source" ] || return 1
+    done
+}
