@@ -6,6 +6,8 @@ use blockdev::{Engine, StackSpec};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::boot::Protocol;
+
 /// A machine to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,9 +24,6 @@ pub struct Spec {
     pub boot: Boot,
     /// virtio-blk devices in order: /dev/vda, /dev/vdb, ...
     pub disks: Vec<DiskSpec>,
-    /// Which interrupt controllers KVM emulates.
-    #[serde(default)]
-    pub irqchip: Irqchip,
 }
 
 /// A kernel and what it is given.
@@ -37,6 +36,9 @@ pub struct Boot {
     pub initrd: Option<PathBuf>,
     /// Kernel command line, without what the machine itself adds.
     pub cmdline: String,
+    /// How the kernel is entered; decided by its file where not said.
+    #[serde(default)]
+    pub protocol: Option<Protocol>,
 }
 
 /// A virtio-blk device.
@@ -52,13 +54,4 @@ pub struct DiskSpec {
     /// How bytes are moved.
     #[serde(default)]
     pub engine: Engine,
-}
-
-/// Which interrupt controllers KVM emulates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Irqchip {
-    /// All of them.
-    #[default]
-    Kernel,
 }
