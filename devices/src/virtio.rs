@@ -6,7 +6,7 @@
 //!   worker      the thread a device is moved into while its driver is ready
 //!   queue       a virtqueue as a worker sees it        chain   one request's memory
 //!   interrupt   what a worker tells the driver
-//!   rng         a device
+//!   rng, blk    devices
 //! ```
 //!
 //! Everything a driver writes is hostile until checked: a request is read once, checked, then
@@ -19,6 +19,7 @@ use crate::virtio::interrupt::Interrupt;
 use crate::virtio::queue::Queue;
 use crate::virtio::worker::Stop;
 
+pub mod blk;
 pub mod chain;
 mod error;
 pub mod interrupt;

@@ -49,7 +49,7 @@ pub enum Error {
     Memory(#[from] GuestMemoryError),
     /// The disk's engine broke, or could not be made.
     #[error("the disk does not work")]
-    Disk(#[from] blockdev::Error),
+    Disk(#[source] Box<blockdev::Error>),
     /// The host refused a thread.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
