@@ -1,11 +1,35 @@
 //! A machine: from its spec, through KVM, to its exit.
+//!
+//! ```text
+//!   Spec ──► Machine ──► run: vCPU threads + event loop ──► Exit
+//!              │                        │
+//!              │ memory, boot, vm,      │ control: HTTP on a unix socket
+//!              │ cpu, interrupt,        │ console: serial port to log and clients
+//!              │ devices on buses       │ signals
+//! ```
+//!
+//! [`run`] is all a monitor process does. It knows one machine; names, the store and other
+//! machines are its caller's business.
 
 pub mod boot;
+mod console;
+pub mod control;
+mod cpu;
+mod error;
 mod exit;
+mod interrupt;
+pub mod kvm;
 pub mod layout;
+mod machine;
 pub mod memory;
+mod poll;
 pub mod power;
+mod run;
+mod signal;
 pub mod spec;
+mod vm;
 
+pub use error::{Error, Result};
 pub use exit::Exit;
+pub use run::{Shell, run};
 pub use spec::Spec;

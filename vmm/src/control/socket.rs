@@ -1,0 +1,198 @@
+//! The control socket: connections, their bytes, and the machine their requests are for.
+//!
+//! Runs on the event loop's thread and never waits for a client. A connection has at most one
+//! request's worth of bytes waiting in and one response's out: whoever does not read his answers
+//! is not read either.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use rustix::fd::AsFd;
+use rustix::fs::{Mode, fchmod};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
+
+use super::api::{self, Call};
+use super::http::{self, MAX_REQUEST, Parsed, Response};
+use crate::poll::Watch;
+
+/// Connections at one time. One more replaces the one that has been silent for longest.
+const MAX_CONNECTIONS: usize = 16;
+
+/// The listening side, with its connections.
+#[derive(Debug)]
+pub struct Server {
+    listener: Option<UnixListener>,
+    /// The most recently heard of comes last.
+    connections: Vec<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: UnixStream,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// No more requests are taken; it goes when the output is out.
+    closing: bool,
+}
+
+/// What a connection did.
+enum Did {
+    /// Nothing new came.
+    Wait,
+    /// Something came.
+    Hear,
+    /// It is over.
+    End,
+}
+
+impl Server {
+    /// Serves `listener`, or nobody.
+    pub fn new(listener: Option<UnixListener>) -> io::Result<Server> {
+        if let Some(listener) = &listener {
+            listener.set_nonblocking(true)?;
+        }
+        Ok(Server { listener, connections: Vec::new() })
+    }
+
+    /// Adds what to wait for.
+    pub fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
+        if let Some(listener) = &self.listener {
+            watch.input(listener.as_fd());
+        }
+        self.connections.iter().for_each(|connection| connection.watch(watch));
+    }
+
+    /// Does whatever can be done without waiting; `answer` does what requests ask for.
+    pub fn serve(&mut self, mut answer: impl FnMut(Call) -> Response) {
+        self.accept();
+        let mut heard = Vec::new();
+        for mut connection in mem::take(&mut self.connections) {
+            match connection.serve(&mut answer) {
+                Ok(Did::Wait) => self.connections.push(connection),
+                Ok(Did::Hear) => heard.push(connection),
+                Ok(Did::End) | Err(_) => {}
+            }
+        }
+        self.connections.append(&mut heard);
+    }
+
+    fn accept(&mut self) {
+        let Some(listener) = &self.listener else { return };
+        loop {
+            match listener.accept().and_then(|(stream, _)| Connection::new(stream)) {
+                Ok(connection) => self.connections.push(connection),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => return log::warn!("control socket: cannot take a client: {error}"),
+            }
+            if self.connections.len() > MAX_CONNECTIONS {
+                self.connections.remove(0);
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn new(stream: UnixStream) -> io::Result<Connection> {
+        stream.set_nonblocking(true)?;
+        Ok(Connection { stream, input: Vec::new(), output: Vec::new(), closing: false })
+    }
+
+    fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
+        let idle = self.output.is_empty();
+        watch.stream(&self.stream, idle && !self.closing, !idle);
+    }
+
+    fn serve(&mut self, answer: &mut dyn FnMut(Call) -> Response) -> io::Result<Did> {
+        self.send()?;
+        let heard = self.output.is_empty() && !self.closing && self.receive()?;
+        while self.output.is_empty() && self.answer_next(answer) {
+            self.send()?;
+        }
+        Ok(match (self.closing && self.output.is_empty(), heard) {
+            (true, _) => Did::End,
+            (false, true) => Did::Hear,
+            (false, false) => Did::Wait,
+        })
+    }
+
+    /// Sends what the client takes.
+    fn send(&mut self) -> io::Result<()> {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(sent) => drop(self.output.drain(..sent)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what came; whether anything did.
+    fn receive(&mut self) -> io::Result<bool> {
+        let mut bytes = [0; 4096];
+        let room = MAX_REQUEST.saturating_sub(self.input.len()).min(bytes.len());
+        match self.stream.read(&mut bytes[..room]) {
+            Ok(0) => {
+                self.closing = true;
+                Ok(false)
+            }
+            Ok(received) => {
+                self.input.extend_from_slice(&bytes[..received]);
+                Ok(true)
+            }
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Answers the next request that is here as a whole; whether there was one.
+    fn answer_next(&mut self, answer: &mut dyn FnMut(Call) -> Response) -> bool {
+        match http::parse(&self.input) {
+            Parsed::Partial => false,
+            Parsed::Whole(request, length) => {
+                self.input.drain(..length);
+                let response = api::route(&request).map_or_else(|refusal| refusal, &mut *answer);
+                self.output = response.encode(request.keep_alive);
+                if !request.keep_alive {
+                    self.end_input();
+                }
+                true
+            }
+            Parsed::Bad(response) => {
+                self.output = response.encode(false);
+                self.end_input();
+                true
+            }
+        }
+    }
+
+    fn end_input(&mut self) {
+        self.closing = true;
+        self.input.clear();
+    }
+}
+
+/// Binds a socket that only its owner may connect to.
+///
+/// # Errors
+/// Something is at `path` already, or it is longer than the 107 bytes a socket's address has
+/// room for, or the system refuses.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // Before it has a name: afterwards somebody could be faster.
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    bind(&socket, &address)?;
+    rustix::net::listen(&socket, 64)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+struct Fixture {
+    _dir: tempfile::TempDir,
+    path: std::path::PathBuf,
+    server: Server,
+    calls: Vec<Call>,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let server = Server::new(Some(listen(&path).unwrap())).unwrap();
+        Fixture { _dir: dir, path, server, calls: Vec::new() }
+    }
+
+    fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(&self.path).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    }
+
+    fn serve(&mut self) {
+        let calls = &mut self.calls;
+        self.server.serve(|call| {
+            calls.push(call);
+            Response::done()
+        });
+    }
+}
+
+fn received(mut stream: &UnixStream) -> String {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    String::from_utf8(bytes).unwrap()
+}
+
+const PAUSE: &[u8] = b"PATCH /vm HTTP/1.1\r\nContent-Length: 18\r\n\r\n{\"state\":\"Paused\"}";
+const STOP: &[u8] = b"PUT /offshoot/stop HTTP/1.1\r\n\r\n";
+
+#[test]
+fn socket_is_its_owners_alone() {
+    let fixture = Fixture::new();
+    let mode = std::fs::metadata(&fixture.path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn path_too_long_for_a_socket_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(listen(&dir.path().join("x".repeat(108))).is_err());
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    client.write_all(&[PAUSE, b"GET /nowhere HTTP/1.1\r\n\r\n", STOP].concat()).unwrap();
+    fixture.serve();
+    assert_eq!(fixture.calls, [Call::Pause, Call::Stop]);
+    let answers = received(&client);
+    let statuses: Vec<_> =
+        answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["204", "404", "204"]);
+}
+
+#[test]
+fn request_in_pieces_is_put_together() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    for byte in PAUSE {
+        assert!(fixture.calls.is_empty());
+        client.write_all(&[*byte]).unwrap();
+        fixture.serve();
+    }
+    assert_eq!(fixture.calls, [Call::Pause]);
+    assert!(received(&client).starts_with("HTTP/1.1 204"));
+}
+
+#[test]
+fn garbage_is_answered_and_the_connection_closed() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    client.write_all(b"\0\0\0\0 nonsense\r\n\r\n").unwrap();
+    client.write_all(STOP).unwrap();
+    fixture.serve();
+    assert!(received(&client).starts_with("HTTP/1.1 400"));
+    assert!(fixture.calls.is_empty(), "what follows garbage is not a request");
+    assert!(fixture.server.connections.is_empty());
+}
+
+#[test]
+fn client_that_never_reads_is_not_read_for_ever() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    let flood = b"GET /nowhere HTTP/1.1\r\n\r\n".repeat(1000);
+    let mut sent = 0;
+    // Ends when both directions are full.
+    loop {
+        match client.write(&flood) {
+            Ok(bytes) => sent += bytes,
+            Err(_) => {
+                let connection = &fixture.server.connections[0];
+                if !connection.output.is_empty() {
+                    break;
+                }
+            }
+        }
+        fixture.serve();
+    }
+    let connection = &fixture.server.connections[0];
+    assert!(connection.input.len() <= MAX_REQUEST, "of {sent} bytes sent");
+}
+
+#[test]
+fn silent_clients_do_not_keep_others_out() {
+    let mut fixture = Fixture::new();
+    let silent: Vec<_> = (0..40).map(|_| fixture.connect()).collect();
+    fixture.serve();
+    assert_eq!(fixture.server.connections.len(), MAX_CONNECTIONS);
+    let mut client = fixture.connect();
+    client.write_all(STOP).unwrap();
+    fixture.serve();
+    assert_eq!(fixture.calls, [Call::Stop]);
+    drop(silent);
+    fixture.serve();
+    assert_eq!(fixture.server.connections.len(), 1);
+}
+
+#[test]
+fn client_that_asks_and_closes_its_side_gets_its_answer() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    client.write_all(STOP).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    fixture.serve();
+    fixture.serve();
+    assert!(received(&client).starts_with("HTTP/1.1 204"));
+    assert!(fixture.server.connections.is_empty());
+}

@@ -1,0 +1,78 @@
+//! What a machine says of itself, in Firecracker's words.
+
+use serde::{Deserialize, Serialize};
+
+use crate::machine::Condition;
+use crate::spec::Spec;
+
+/// Answers `GET /`: Firecracker's `InstanceInfo`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The machine's name.
+    pub id: String,
+    /// What it is doing.
+    pub state: State,
+    /// offshoot's version.
+    pub vmm_version: String,
+    /// `offshoot`.
+    pub app_name: String,
+}
+
+/// What a machine is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// No instruction has run yet.
+    #[serde(rename = "Not started")]
+    NotStarted,
+    /// It runs.
+    Running,
+    /// It can go on.
+    Paused,
+}
+
+/// Answers `GET /machine-config`: of Firecracker's `MachineConfiguration` what there is here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineConfig {
+    /// vCPUs.
+    pub vcpu_count: u16,
+    /// Guest memory.
+    pub mem_size_mib: u64,
+    /// Whether two vCPUs share a core: never.
+    pub smt: bool,
+    /// Whether written pages are recorded: not yet.
+    pub track_dirty_pages: bool,
+}
+
+impl Instance {
+    /// Of the machine `name`.
+    pub fn new(name: &str, condition: Condition) -> Instance {
+        Instance {
+            id: name.to_owned(),
+            state: condition.into(),
+            vmm_version: env!("CARGO_PKG_VERSION").to_owned(),
+            app_name: "offshoot".to_owned(),
+        }
+    }
+}
+
+impl MachineConfig {
+    /// Of what was asked for.
+    pub fn new(spec: &Spec) -> MachineConfig {
+        MachineConfig {
+            vcpu_count: spec.cpus,
+            mem_size_mib: spec.memory_mib,
+            smt: false,
+            track_dirty_pages: false,
+        }
+    }
+}
+
+impl From<Condition> for State {
+    fn from(condition: Condition) -> State {
+        match condition {
+            Condition::NotStarted => State::NotStarted,
+            Condition::Running => State::Running,
+            Condition::Paused => State::Paused,
+        }
+    }
+}

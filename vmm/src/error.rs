@@ -1,0 +1,100 @@
+//! What can go wrong with a machine.
+
+use std::io;
+
+use vm_memory::GuestMemoryError;
+
+use crate::{boot, kvm, layout, memory};
+
+/// The result of everything here.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What was attempted, and why it failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The host has no KVM that can be used.
+    #[error(transparent)]
+    Kvm(#[from] kvm::Error),
+    /// KVM refused a call it should have taken.
+    #[error("KVM refused to {attempt}")]
+    Call {
+        /// What it was asked for.
+        attempt: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The spec asks for a number of vCPUs that cannot be had.
+    #[error("a machine has 1 to {max} vCPUs on this host, not {asked}")]
+    Cpus {
+        /// How many were asked for.
+        asked: u16,
+        /// How many this host allows.
+        max: u16,
+    },
+    /// The spec asks for more virtio devices than there is room for.
+    #[error(
+        "a machine has room for {} virtio devices, one of them its random number generator",
+        layout::MAX_VIRTIO
+    )]
+    Devices,
+    /// Guest memory cannot be had.
+    #[error(transparent)]
+    Memory(#[from] memory::Error),
+    /// Kernel, initrd, command line or tables cannot be put into memory.
+    #[error(transparent)]
+    Boot(#[from] boot::Error),
+    /// The first vCPU's tables cannot be put into memory.
+    #[error("cannot write page tables to guest memory")]
+    Tables(#[from] GuestMemoryError),
+    /// A disk cannot be opened.
+    #[error("cannot open disk {id}")]
+    Disk {
+        /// The disk's id in the spec.
+        id: String,
+        /// Why.
+        source: blockdev::Error,
+    },
+    /// A device cannot be made or used.
+    #[error("cannot set up {name}")]
+    Device {
+        /// Which.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Two devices claim the same addresses.
+    #[error("cannot place a device")]
+    Bus(#[from] devices::bus::Error),
+    /// The system refused something else the machine needs.
+    #[error("cannot {attempt}")]
+    Host {
+        /// What was attempted.
+        attempt: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Names the device an I/O error came from.
+    pub(crate) fn device(name: &str) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Device { name: name.to_owned(), source }
+    }
+
+    /// Names what was attempted when an I/O error came.
+    pub(crate) fn host(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Host { attempt, source }
+    }
+}
+
+/// Names what was asked of KVM when it refuses.
+pub(crate) trait Attempt<T> {
+    /// Turns the errno into an [`Error::Call`].
+    fn or_refused(self, attempt: &'static str) -> Result<T>;
+}
+
+impl<T> Attempt<T> for std::result::Result<T, kvm_ioctls::Error> {
+    fn or_refused(self, attempt: &'static str) -> Result<T> {
+        self.map_err(|errno| Error::Call { attempt, source: errno.into() })
+    }
+}

@@ -1,0 +1,178 @@
+//! A machine: put together from its spec, then run, paused, resumed and taken apart.
+//!
+//! ```text
+//!   Spec ──► memory ──► Vm ──► devices on their buses ──► kernel and tables ──► Crew (vCPUs)
+//! ```
+
+mod assembly;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use devices::bus::{BusDevice, Shared};
+use devices::exit::DebugExit;
+use devices::i8042::I8042;
+use devices::irq::Irq;
+use devices::serial::Serial;
+use devices::virtio::mmio::Transport;
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::boot::{self, Board};
+use crate::console::{Pipe, Port, Writer};
+use crate::cpu::Template;
+use crate::cpu::crew::Crew;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::power::Power;
+use crate::spec::Spec;
+use crate::vm::Vm;
+use crate::{interrupt, kvm, layout, memory};
+use assembly::{Assembly, Component};
+
+/// One machine. Dropping it stops it.
+pub struct Machine {
+    /// Goes first, so that no vCPU touches a device on its way out.
+    crew: Crew,
+    transports: Vec<Arc<Mutex<Transport>>>,
+    serial: Arc<Mutex<Serial>>,
+    pipe: Arc<Pipe>,
+    power: Arc<Mutex<Power>>,
+    button: Arc<dyn Irq>,
+    started: bool,
+    _vm: Vm,
+}
+
+/// What a machine is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Put together; no instruction has run yet.
+    NotStarted,
+    /// vCPUs and devices run.
+    Running,
+    /// Nothing runs and nothing is in flight; it can go on.
+    Paused,
+}
+
+impl Machine {
+    /// Puts together what `spec` asks for. What the guest sends to its console goes to `pipe`.
+    ///
+    /// # Errors
+    /// The spec cannot be met on this host; whatever was made is gone again.
+    pub fn create(spec: &Spec, pipe: Arc<Pipe>) -> Result<Machine> {
+        let kvm = kvm::open()?;
+        let max = kvm::max_cpus(&kvm);
+        if !(1..=max).contains(&spec.cpus) {
+            return Err(Error::Cpus { asked: spec.cpus, max });
+        }
+        let memory = memory::create(&spec.name, spec.memory_mib)?;
+        let vm = Vm::create(&kvm, &memory)?;
+
+        let serial = Serial::new(interrupt::line(&vm, layout::COM1_GSI)?, writer(&pipe));
+        let serial = Arc::new(Mutex::new(serial.map_err(Error::device("the serial port"))?));
+        let power = Arc::new(Mutex::new(Power::default()));
+        let button = interrupt::line(&vm, layout::POWER_GSI)?;
+        let mut assembly = Assembly::new(&vm, &memory, spec.cpus);
+        let port = Port { serial: serial.clone(), pipe: pipe.clone() };
+        for component in components(spec, port, &power) {
+            assembly.add(component)?;
+        }
+        let Assembly { buses, windows, transports, .. } = assembly;
+
+        let virtio = &windows;
+        let board = Board { cpus: spec.cpus, uuid: spec.uuid, name: &spec.name, virtio };
+        let entry = boot::load(&spec.boot, &board, &memory)?;
+        let template = Template::new(&kvm, spec.cpus)?;
+        let indices = (0..=u8::MAX).take(spec.cpus.into());
+        let cpus = indices.map(|index| template.create(vm.fd(), index));
+        let cpus = cpus.collect::<Result<Vec<_>>>()?;
+        if let Some(first) = cpus.first() {
+            first.enter(&entry, &memory)?;
+        }
+        let crew = Crew::new(cpus, buses)?;
+        Ok(Machine { crew, transports, serial, pipe, power, button, started: false, _vm: vm })
+    }
+
+    /// What it is doing.
+    pub fn condition(&self) -> Condition {
+        match (self.started, self.crew.is_running()) {
+            (false, _) => Condition::NotStarted,
+            (true, true) => Condition::Running,
+            (true, false) => Condition::Paused,
+        }
+    }
+
+    /// Starts it, or lets it go on after a pause. Nothing happens while it runs.
+    ///
+    /// # Errors
+    /// The host has no threads for it; the machine is then of no further use.
+    pub fn resume(&mut self) -> Result<()> {
+        if self.crew.is_running() {
+            return Ok(());
+        }
+        self.transports.iter().for_each(|transport| lock(transport).resume());
+        self.pipe.hold();
+        self.started = true;
+        self.crew.start()
+    }
+
+    /// Returns when no vCPU runs and no device has anything in flight. Nothing happens while it
+    /// does not run.
+    pub fn pause(&mut self) {
+        self.pipe.let_go();
+        self.crew.stop();
+        self.transports.iter().for_each(|transport| lock(transport).pause());
+    }
+
+    /// Presses the power button. What that does is up to the guest.
+    ///
+    /// # Errors
+    /// The guest could not be interrupted.
+    pub fn press_power_button(&self) -> Result<()> {
+        lock(&self.power).press_button();
+        self.button.raise().map_err(Error::device("the power button"))
+    }
+
+    /// How the guest ended, if it has.
+    pub fn ended(&self) -> Option<&Exit> {
+        self.crew.ended()
+    }
+
+    /// Readable once the guest has ended.
+    pub fn wake(&self) -> &EventFd {
+        self.crew.wake()
+    }
+
+    /// The serial port, to be given input.
+    pub fn serial(&self) -> Arc<Mutex<Serial>> {
+        self.serial.clone()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.pause();
+    }
+}
+
+/// What a machine is made of, in the order in which the guest numbers it.
+fn components<'a>(spec: &'a Spec, port: Port, power: &Arc<Mutex<Power>>) -> Vec<Component<'a>> {
+    let chips = [
+        Component::Chip(layout::COM1_PORTS, shared(port)),
+        Component::Chip(layout::I8042_PORTS, shared(I8042)),
+        Component::Chip(layout::DEBUG_EXIT_PORTS, shared(DebugExit)),
+        Component::Chip(layout::POWER_PORTS, power.clone()),
+    ];
+    let disks = spec.disks.iter().map(Component::Disk);
+    chips.into_iter().chain(disks).chain([Component::Rng]).collect()
+}
+
+fn shared(device: impl BusDevice + 'static) -> Shared {
+    Arc::new(Mutex::new(device))
+}
+
+fn writer(pipe: &Arc<Pipe>) -> Box<Writer> {
+    Box::new(Writer(pipe.clone()))
+}
+
+fn lock<T>(device: &Mutex<T>) -> MutexGuard<'_, T> {
+    device.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,94 @@
+//! A machine under construction: devices are added one by one, each to its bus, its interrupt
+//! line and its queues' events.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use blockdev::Stack;
+use devices::bus::Shared;
+use devices::virtio::mmio::{QUEUE_NOTIFY, Transport};
+use devices::virtio::{VirtioDevice, blk, rng};
+
+use crate::cpu::crew::Buses;
+use crate::error::{Error, Result};
+use crate::interrupt;
+use crate::layout::{self, Window};
+use crate::memory::GuestMemory;
+use crate::spec::DiskSpec;
+use crate::vm::Vm;
+
+/// Request queues of a disk where its spec does not say, unless there are fewer vCPUs.
+const USUAL_QUEUES: u16 = 4;
+
+/// One device to be.
+pub enum Component<'a> {
+    /// Anything that only needs its ports.
+    Chip(Range<u16>, Shared),
+    /// virtio-blk.
+    Disk(&'a DiskSpec),
+    /// virtio-rng.
+    Rng,
+}
+
+/// What has been put together so far.
+pub struct Assembly<'a> {
+    vm: &'a Vm,
+    memory: Arc<GuestMemory>,
+    cpus: u16,
+    /// Every device at its address.
+    pub buses: Buses,
+    /// Where the virtio devices answer, in order.
+    pub windows: Vec<Window>,
+    /// The virtio devices, in order.
+    pub transports: Vec<Arc<Mutex<Transport>>>,
+}
+
+impl<'a> Assembly<'a> {
+    /// A machine of `cpus` vCPUs without devices.
+    pub fn new(vm: &'a Vm, memory: &GuestMemory, cpus: u16) -> Self {
+        let memory = Arc::new(memory.clone());
+        let buses = Buses::default();
+        Assembly { vm, memory, cpus, buses, windows: Vec::new(), transports: Vec::new() }
+    }
+
+    /// Adds one device.
+    pub fn add(&mut self, component: Component) -> Result<()> {
+        match component {
+            Component::Chip(ports, device) => {
+                Ok(self.buses.ports.insert(ports.start.into()..ports.end.into(), device)?)
+            }
+            Component::Disk(spec) => self.add_virtio(disk(spec, self.cpus)?),
+            Component::Rng => self.add_virtio(Box::new(rng::Device)),
+        }
+    }
+
+    fn add_virtio(&mut self, device: Box<dyn VirtioDevice>) -> Result<()> {
+        let index = u32::try_from(self.windows.len()).unwrap_or(u32::MAX);
+        let window = layout::virtio_window(index).ok_or(Error::Devices)?;
+        let name = device.name().to_owned();
+        let irq = interrupt::line(self.vm, window.gsi)?;
+        let transport = Transport::new(self.memory.clone(), device, irq);
+        let transport = transport.map_err(|source| Error::Device { name, source })?;
+        for (queue, event) in (0..).zip(transport.queue_events()) {
+            self.vm.signal_on(event, window.base + QUEUE_NOTIFY, queue)?;
+        }
+        let transport = Arc::new(Mutex::new(transport));
+        self.buses.memory.insert(window.base..window.base + window.size, transport.clone())?;
+        self.windows.push(window);
+        self.transports.push(transport);
+        Ok(())
+    }
+}
+
+fn disk(spec: &DiskSpec, cpus: u16) -> Result<Box<dyn VirtioDevice>> {
+    let stack =
+        Stack::open(&spec.stack).map_err(|source| Error::Disk { id: spec.id.clone(), source })?;
+    let settings = blk::Settings {
+        id: spec.id.clone(),
+        size: stack.size(),
+        read_only: stack.read_only(),
+        queues: spec.queues.unwrap_or(cpus.min(USUAL_QUEUES)),
+    };
+    let engine = spec.engine;
+    Ok(Box::new(blk::Device::new(settings, Box::new(move || stack.disk(engine)))))
+}

@@ -1,0 +1,107 @@
+//! One machine from its spec to its exit: the monitor process's event loop.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use crate::console::{Console, Pipe};
+use crate::control::state::{Instance, MachineConfig};
+use crate::control::{Call, Response, Server};
+use crate::error::{Error, Result};
+use crate::machine::Machine;
+use crate::poll::{Watch, event};
+use crate::signal::Signals;
+use crate::{Exit, Spec};
+
+/// What joins a machine to the world. Everything may be left out.
+#[derive(Debug, Default)]
+pub struct Shell {
+    /// Where the control API is served; made by [`listen`](crate::control::listen).
+    pub control: Option<UnixListener>,
+    /// Whoever connects sees the console's output from then on, and may type. One who does not
+    /// read loses output, and is told how much.
+    pub console: Option<UnixListener>,
+    /// A console client from the first byte on. The guest waits for it when it does not read.
+    pub attached: Option<UnixStream>,
+    /// Every byte of the console is appended, here opened for appending. The oldest half goes
+    /// when it reaches 16 MiB.
+    pub log: Option<File>,
+    /// Gets one byte when the vCPUs run, and is closed then, or without one when they never do.
+    pub started: Option<OwnedFd>,
+}
+
+/// Makes the machine `spec` asks for, runs it, and returns how it ended, with nothing of it left.
+///
+/// SIGTERM and SIGINT press the power button; what follows is up to the guest, so whoever wants
+/// more stops the machine by its control socket, or kills the process. Both signals stay blocked
+/// in the calling thread.
+///
+/// # Errors
+/// The machine cannot be made, or the host refuses something while it runs.
+pub fn run(spec: &Spec, shell: Shell) -> Result<Exit> {
+    // Before there are threads, which inherit it.
+    let mut signals =
+        Signals::collect(&[libc::SIGTERM, libc::SIGINT]).map_err(Error::host("collect signals"))?;
+    let pipe = Pipe::new().map_err(Error::host("create the console"))?;
+    let mut machine = Machine::create(spec, pipe.clone())?;
+    let console = Console::new(machine.serial(), pipe, shell.log, shell.console, shell.attached);
+    let mut console = console.map_err(Error::host("set up the console"))?;
+    let mut control =
+        Server::new(shell.control).map_err(Error::host("serve the control socket"))?;
+    machine.resume()?;
+    if let Some(started) = shell.started {
+        // Whoever wanted to know may be gone; the machine runs all the same.
+        let _ = File::from(started).write_all(b"1");
+    }
+    let mut stopped = false;
+    while !stopped && machine.ended().is_none() {
+        wait(&signals, &machine, &console, &control)?;
+        if signals.arrived() {
+            machine.press_power_button()?;
+        }
+        console.serve();
+        control.serve(|call| answer(call, spec, &mut machine, &mut stopped));
+    }
+    machine.pause();
+    let exit = machine.ended().cloned().unwrap_or(Exit::Stopped);
+    drop(machine);
+    console.finish().map_err(Error::host("wait for the console's client"))?;
+    Ok(exit)
+}
+
+fn wait(signals: &Signals, machine: &Machine, console: &Console, control: &Server) -> Result<()> {
+    let mut watch = Watch::default();
+    watch.input(signals.as_fd());
+    watch.input(event(machine.wake()));
+    console.watch(&mut watch);
+    control.watch(&mut watch);
+    watch.wait(None).map_err(Error::host("wait for something to happen"))
+}
+
+/// Does what a client asks for.
+fn answer(call: Call, spec: &Spec, machine: &mut Machine, stopped: &mut bool) -> Response {
+    let done = match call {
+        Call::Describe => {
+            return Response::json(&Instance::new(&spec.name, machine.condition()));
+        }
+        Call::MachineConfig => return Response::json(&MachineConfig::new(spec)),
+        Call::Pause => {
+            machine.pause();
+            Ok(())
+        }
+        Call::Resume => machine.resume(),
+        Call::PowerButton => machine.press_power_button(),
+        Call::Stop => {
+            *stopped = true;
+            Ok(())
+        }
+    };
+    done.map_or_else(|error| Response::fault(500, chain(&error)), |()| Response::done())
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
