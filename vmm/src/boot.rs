@@ -42,6 +42,8 @@ mod kernel;
 mod params;
 mod pvh;
 mod smbios;
+#[cfg(test)]
+mod testing;
 
 pub use crate::layout::Window;
 use kernel::Kernel;

@@ -205,3 +205,6 @@ fn device(name: &str, children: Vec<&dyn Aml>, sink: &mut dyn AmlSink) {
 fn interrupt(gsi: u32) -> aml::Interrupt {
     aml::Interrupt::new(true, true, false, false, gsi)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@ use std::ops::Range;
 
 use super::image::Image;
 
+mod lz4;
+
 /// Bytes of the size at the end of a payload.
 pub(super) const TRAILER: u32 = 4;
 /// Several times the largest distribution kernel, unpacked.
@@ -102,7 +104,7 @@ fn recognise(image: &Image, at: u64) -> Result<Method, Error> {
         [0xfd, b'7', b'z', b'X', b'Z', 0] => Ok(Method::Xz),
         [0x5d, 0, 0, ..] => Ok(Method::Lzma),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Method::Zstd),
-        [0x02, 0x21, 0x4c, 0x18, ..] => Ok(Method::Lz4),
+        start if start.starts_with(&lz4::MAGIC) => Ok(Method::Lz4),
         [b'B', b'Z', b'h', ..] => Ok(Method::Bzip2),
         [0x89, b'L', b'Z', b'O', ..] => Err(Error::Lzo),
         other => Err(Error::Unknown(other)),
@@ -124,7 +126,10 @@ fn decoder<'a, R: Read + 'a>(
             decoder.window_log_max(MAX_WINDOW_LOG)?;
             Box::new(decoder)
         }
-        Method::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(packed)),
+        Method::Lz4 => Box::new(lz4::Decoder::new(packed)?),
         Method::Bzip2 => Box::new(bzip2::bufread::BzDecoder::new(packed)),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,8 @@ pub enum Error {
     Read(#[source] std::io::Error),
     #[error("it is truncated: {what} end at byte {end}, the file at {len}")]
     Truncated { what: &'static str, end: u64, len: u64 },
+    #[error("it is not an ELF file")]
+    NotElf,
     #[error("it is a 32-bit kernel; only 64-bit kernels can be started")]
     ThirtyTwoBit,
     #[error("it is for {}, not x86-64", architecture(*.0))]
@@ -147,8 +149,6 @@ pub(super) struct Segment {
 
 impl Elf {
     /// Reads and checks the headers of `image` for a guest with this RAM.
-    ///
-    /// The caller has seen [`MAGIC`].
     pub fn parse(image: &Image, ram: &[Range<u64>]) -> Result<Elf, Error> {
         let header = read_header(image)?;
         let program_headers = read_program_headers(image, &header)?;
@@ -190,7 +190,10 @@ impl Elf {
 fn read_header(image: &Image) -> Result<Header, Error> {
     let mut buf = [0; size_of::<Header>()];
     let found = image.read_at(&mut buf, 0).map_err(Error::Read)?;
-    // The class first: a 32-bit header is shorter, and laid out differently after it.
+    if !found.starts_with(&MAGIC) {
+        return Err(Error::NotElf);
+    }
+    // The class next: a 32-bit header is shorter, and laid out differently after it.
     if found.get(4).is_some_and(|class| *class != CLASS_64) {
         return Err(Error::ThirtyTwoBit);
     }
@@ -341,3 +344,6 @@ fn take_aligned(bytes: &[u8], len: u32) -> Option<(&[u8], &[u8])> {
     let (taken, _) = bytes.split_at_checked(len)?;
     Some((taken, bytes.get(len.next_multiple_of(4)..).unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,9 +65,10 @@ mod tests {
 
     #[test]
     fn goes_as_high_as_pages_allow() {
-        assert_eq!(place(1, &[0x10_0000..0x20_0000]), Some(0x1f_f000));
-        assert_eq!(place(0x1000, &[0x10_0000..0x20_0000]), Some(0x1f_f000));
-        assert_eq!(place(0x1001, &[0x10_0000..0x20_0000]), Some(0x1f_e000));
+        let free = std::slice::from_ref(&(0x10_0000..0x20_0000));
+        assert_eq!(place(1, free), Some(0x1f_f000));
+        assert_eq!(place(0x1000, free), Some(0x1f_f000));
+        assert_eq!(place(0x1001, free), Some(0x1f_e000));
     }
 
     #[test]

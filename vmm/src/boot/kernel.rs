@@ -52,7 +52,10 @@ pub(super) struct Kernel {
 impl Kernel {
     /// Opens and checks the kernel at `path` for a guest with this RAM.
     pub fn open(path: &Path, ram: &[Range<u64>]) -> Result<Kernel, Error> {
-        let image = Image::open(path).map_err(Error::Open)?;
+        Kernel::from_image(Image::open(path).map_err(Error::Open)?, ram)
+    }
+
+    fn from_image(image: Image, ram: &[Range<u64>]) -> Result<Kernel, Error> {
         match recognise(&image)? {
             Kind::Elf => {
                 let elf = Elf::parse(&image, ram)?;
@@ -189,3 +192,6 @@ fn contains(image: &Image, at: u64, len: u64, needle: &[u8]) -> io::Result<bool>
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,3 +140,6 @@ impl Tables {
         self.handle += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;
