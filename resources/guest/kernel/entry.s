@@ -70,6 +70,7 @@ entry32:
     mov edx, 1                  # boot::Protocol::Pvh
     mov ecx, CPU0
     lgdt [CPU0 + CPU_GDTR]
+    lea esp, [ecx + CPU_SIZE]   # PVH promises no stack
     mov eax, offset enter
     push 0x08
     push eax
