@@ -25,7 +25,8 @@ pub trait Disk: Send {
     /// # Errors
     /// Only when the engine itself is broken; the disk is then of no further use.
     fn poll(&mut self, done: &mut Vec<Done>) -> Result<()>;
-    /// Readable when `poll` has something to report.
+    /// Becomes readable when there is a reason to call `poll` again. What a `submit` was given is
+    /// not one: call `poll` after submitting, then wait for this.
     fn wakeup(&self) -> BorrowedFd<'_>;
     /// Operations submitted whose `Done` has not been returned yet.
     fn in_flight(&self) -> usize;
@@ -58,6 +59,36 @@ pub enum Op {
     Discard(Range<u64>),
     /// The range reads as zeroes afterwards.
     Zero(Range<u64>),
+}
+
+impl Op {
+    /// Start and length of what is asked for, in bytes; the length of a range that ends before it
+    /// starts is beyond any disk's.
+    pub(crate) fn span(&self) -> Option<(u64, u64)> {
+        match self {
+            Op::Read { at, into: buffers } | Op::Write { at, from: buffers } => {
+                Some((*at, buffers.len() as u64))
+            }
+            Op::Flush => None,
+            Op::Discard(range) | Op::Zero(range) => {
+                Some((range.start, range.end.checked_sub(range.start).unwrap_or(u64::MAX)))
+            }
+        }
+    }
+
+    /// What is written, if anything. Only of an operation that has been checked.
+    pub(crate) fn written(&self) -> Option<Range<u64>> {
+        let (at, len) = self.span()?;
+        (len > 0 && !matches!(self, Op::Read { .. })).then(|| at..at + len)
+    }
+
+    /// The buffers that go back to the submitter.
+    pub(crate) fn into_buffers(self) -> Option<Buffers> {
+        match self {
+            Op::Read { into: buffers, .. } | Op::Write { from: buffers, .. } => Some(buffers),
+            Op::Flush | Op::Discard(_) | Op::Zero(_) => None,
+        }
+    }
 }
 
 /// A finished operation.

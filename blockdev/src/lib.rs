@@ -11,15 +11,21 @@
 //! ```
 //!
 //! This crate knows bytes and files; it knows neither KVM nor virtio.
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests make small numbers"))]
 
 pub mod base;
 pub mod buffers;
 pub mod delta;
 pub mod disk;
 mod error;
+pub mod io;
+mod layers;
+mod open;
 mod stack;
+#[cfg(test)]
+mod testing;
 
 pub use buffers::{Buffers, Piece};
 pub use disk::{Disk, Done, Op, Tag};
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use stack::{Engine, Stack, StackSpec};

@@ -1,11 +1,18 @@
 //! A stack of layers as one disk.
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::Base;
-use crate::{Disk, Result};
+use crate::base::{Base, OpenBase};
+use crate::delta::Delta;
+use crate::io::sync::SyncDisk;
+use crate::io::uring::{Ring, UringDisk};
+use crate::io::worker::Worker;
+use crate::layers::Layers;
+use crate::{Disk, Error, Result};
 
 /// What a stack is made of. The store knows format and place of every layer; nothing inside a
 /// layer is followed to find another.
@@ -33,7 +40,12 @@ pub enum Engine {
 
 /// Open layers, shared by the disks made from it. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Stack {}
+pub struct Stack {
+    layers: Arc<Layers>,
+    /// Started with the first io_uring disk that can be written. Dropped after `layers`: it joins
+    /// a thread that has them too, so the files are closed and unlocked when the last handle goes.
+    worker: Arc<Mutex<Option<Arc<Worker>>>>,
+}
 
 impl Stack {
     /// Opens and locks every layer and checks that each belongs to the next.
@@ -41,20 +53,50 @@ impl Stack {
     /// # Errors
     /// A layer is missing, damaged, locked by another process, or not the one it was.
     pub fn open(spec: &StackSpec) -> Result<Stack> {
-        let _ = spec;
-        todo!()
+        let delta = spec.delta.as_deref().map(Delta::open).transpose()?;
+        let base = OpenBase::open(&spec.base).map_err(|error| match &spec.delta {
+            Some(delta) => Error::Parent { delta: delta.clone(), source: Box::new(error) },
+            None => error,
+        })?;
+        Stack::over(base, delta)
+    }
+
+    /// Puts a delta in `delta` over a base in `base`, which is what `spec` says.
+    ///
+    /// # Errors
+    /// As [`open`](Stack::open), but for what concerns the files themselves.
+    #[cfg(any(test, feature = "test-support"))]
+    pub fn from_storages(
+        spec: &Base,
+        base: Arc<dyn crate::io::Storage>,
+        delta: Option<Arc<dyn crate::io::Storage>>,
+    ) -> Result<Stack> {
+        let delta = delta.map(|delta| Delta::load("delta".as_ref(), delta)).transpose()?;
+        Stack::over(OpenBase::new(spec, base), delta)
+    }
+
+    fn over(base: OpenBase, delta: Option<Delta>) -> Result<Stack> {
+        Ok(Stack { layers: Arc::new(Layers::new(base, delta)?), worker: Arc::default() })
     }
 
     /// The disk's length in bytes, a multiple of 512.
     #[must_use]
     pub fn size(&self) -> u64 {
-        todo!()
+        self.layers.size()
     }
 
     /// Whether writes are refused.
     #[must_use]
     pub fn read_only(&self) -> bool {
-        todo!()
+        self.layers.read_only()
+    }
+
+    /// Makes every write durable that any of the disks has returned as done. Waits for it.
+    ///
+    /// # Errors
+    /// As for [`Op::Flush`](crate::Op::Flush).
+    pub fn flush(&self) -> Result<()> {
+        self.layers.flush()
     }
 
     /// A disk for one queue, on this stack.
@@ -62,7 +104,41 @@ impl Stack {
     /// # Errors
     /// The engine asked for is not to be had.
     pub fn disk(&self, engine: Engine) -> Result<Box<dyn Disk>> {
-        let _ = engine;
-        todo!()
+        if engine == Engine::Sync {
+            return Ok(Box::new(SyncDisk::new(Arc::clone(&self.layers))?));
+        }
+        match Ring::new(&self.layers) {
+            Ok(ring) => {
+                let disk = UringDisk::new(Arc::clone(&self.layers), self.worker()?, ring);
+                Ok(Box::new(disk))
+            }
+            Err(error) if engine == Engine::Auto && not_allowed(&error) => {
+                static SAID: Once = Once::new();
+                SAID.call_once(|| log::warn!("io_uring is not to be had ({error}), going without"));
+                self.disk(Engine::Sync)
+            }
+            Err(source) => Err(Error::Engine { what: "io_uring", source }),
+        }
+    }
+
+    fn worker(&self) -> Result<Option<Arc<Worker>>> {
+        if self.read_only() {
+            return Ok(None);
+        }
+        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        if worker.is_none() {
+            *worker = Some(Arc::new(Worker::start(Arc::clone(&self.layers))?));
+        }
+        Ok(worker.clone())
     }
 }
+
+/// Whether the host has no io_uring, forbids it, or grants it no memory.
+fn not_allowed(error: &io::Error) -> bool {
+    let known = [libc::ENOSYS, libc::EPERM, libc::EACCES, libc::ENOMEM];
+    error.kind() == io::ErrorKind::Unsupported
+        || error.raw_os_error().is_some_and(|error| known.contains(&error))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! Which blocks a delta owns, in memory.
+//!
+//! Reading a bit takes no lock. Setting one does, so that whoever has seen a bit can rely on the
+//! next [`Bitmap::take_pending`] to return it: a write to a block that somebody else has just
+//! taken ownership of sets nothing itself, and its flush must not miss the bit.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use zerocopy::FromZeros;
+
+use super::format::{SECTOR_BLOCKS, SECTOR_WORDS, SectorBits};
+
+/// One bit for each block of a disk.
+pub(crate) struct Bitmap {
+    blocks: u64,
+    words: Box<[AtomicU64]>,
+    /// One bit for each sector: it has bits that no snapshot has taken yet.
+    pending: Mutex<Box<[u64]>>,
+}
+
+/// A bitmap sector as it was when taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) sector: u64,
+    pub(crate) bits: SectorBits,
+}
+
+/// There is no memory for so many blocks.
+#[derive(Debug)]
+pub(crate) struct TooLarge;
+
+impl Bitmap {
+    /// An empty bitmap. Its memory is zero pages until bits are set, whatever `blocks` is.
+    pub(crate) fn new(blocks: u64) -> Result<Self, TooLarge> {
+        let sectors = usize::try_from(blocks.div_ceil(SECTOR_BLOCKS)).map_err(|_| TooLarge)?;
+        let words = sectors.checked_mul(SECTOR_WORDS).ok_or(TooLarge)?;
+        let words = <[AtomicU64]>::new_box_zeroed_with_elems(words).map_err(|_| TooLarge)?;
+        let pending =
+            <[u64]>::new_box_zeroed_with_elems(sectors.div_ceil(64)).map_err(|_| TooLarge)?;
+        Ok(Bitmap { blocks, words, pending: Mutex::new(pending) })
+    }
+
+    /// Takes over a sector that is durable already.
+    pub(crate) fn load(&self, sector: u64, bits: &SectorBits) {
+        for (word, bits) in self.sector(sector).iter().zip(bits) {
+            word.store(*bits, Ordering::Release);
+        }
+    }
+
+    /// Whether `block` is owned.
+    pub(crate) fn contains(&self, block: u64) -> bool {
+        self.word(block) >> (block % 64) & 1 == 1
+    }
+
+    /// Whether all of `blocks` are owned.
+    pub(crate) fn contains_all(&self, blocks: Range<u64>) -> bool {
+        blocks.is_empty() || self.run(blocks.clone()) == (true, blocks.end - blocks.start)
+    }
+
+    /// Whether the first of `blocks` is owned, and how many from there on are alike.
+    pub(crate) fn run(&self, blocks: Range<u64>) -> (bool, u64) {
+        let owned = self.contains(blocks.start);
+        let mut block = blocks.start;
+        while block < blocks.end {
+            let word = self.word(block);
+            let unlike = if owned { !word } else { word } >> (block % 64);
+            if unlike != 0 {
+                block += u64::from(unlike.trailing_zeros());
+                break;
+            }
+            block = (block / 64 + 1) * 64;
+        }
+        (owned, block.min(blocks.end) - blocks.start)
+    }
+
+    /// Makes `blocks` owned. What they own must have been written completely.
+    pub(crate) fn insert(&self, blocks: Range<u64>) {
+        let mut pending = self.pending();
+        let mut block = blocks.start;
+        while block < blocks.end {
+            let end = blocks.end.min((block / 64 + 1) * 64);
+            let mask = u64::MAX >> (64 - (end - block)) << (block % 64);
+            let before = self.words[index(block / 64)].fetch_or(mask, Ordering::AcqRel);
+            if before & mask != mask {
+                mark(&mut pending, block / SECTOR_BLOCKS);
+            }
+            block = end;
+        }
+    }
+
+    /// The sectors with bits that nobody has taken yet. They are then the caller's to make
+    /// durable, or to [`put_back`](Bitmap::put_back).
+    pub(crate) fn take_pending(&self) -> Vec<Snapshot> {
+        let mut pending = self.pending();
+        let mut taken = Vec::new();
+        for (index, word) in (0u64..).zip(pending.iter_mut()) {
+            let mut word = std::mem::take(word);
+            while word != 0 {
+                let sector = index * 64 + u64::from(word.trailing_zeros());
+                taken.push(self.snapshot(sector));
+                word &= word - 1;
+            }
+        }
+        taken
+    }
+
+    /// Whether there are bits that nobody has taken yet.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pending().iter().any(|&word| word != 0)
+    }
+
+    /// Makes what was taken pending again.
+    pub(crate) fn put_back(&self, taken: &[Snapshot]) {
+        let mut pending = self.pending();
+        for snapshot in taken {
+            mark(&mut pending, snapshot.sector);
+        }
+    }
+
+    fn snapshot(&self, sector: u64) -> Snapshot {
+        let mut bits = [0; SECTOR_WORDS];
+        for (bits, word) in bits.iter_mut().zip(self.sector(sector)) {
+            *bits = word.load(Ordering::Acquire);
+        }
+        Snapshot { sector, bits }
+    }
+
+    fn sector(&self, sector: u64) -> &[AtomicU64] {
+        let start = index(sector) * SECTOR_WORDS;
+        &self.words[start..start + SECTOR_WORDS]
+    }
+
+    fn word(&self, block: u64) -> u64 {
+        debug_assert!(block < self.blocks, "ranges were checked when they came in");
+        self.words[index(block / 64)].load(Ordering::Acquire)
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Box<[u64]>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Bitmap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bitmap({} blocks)", self.blocks)
+    }
+}
+
+fn mark(pending: &mut [u64], sector: u64) {
+    pending[index(sector / 64)] |= 1 << (sector % 64);
+}
+
+/// `new` has put every word of every block into memory, so their numbers fit.
+fn index(number: u64) -> usize {
+    usize::try_from(number).expect("the bitmap is in memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(bitmap: &Bitmap) -> Vec<u64> {
+        (0..bitmap.blocks).filter(|&block| bitmap.contains(block)).collect()
+    }
+
+    #[test]
+    fn inserted_blocks_are_owned_and_no_others() {
+        let bitmap = Bitmap::new(9000).unwrap();
+        bitmap.insert(62..67);
+        bitmap.insert(4031..4033);
+        bitmap.insert(8999..9000);
+        assert_eq!(owned(&bitmap), [62, 63, 64, 65, 66, 4031, 4032, 8999]);
+        assert!(bitmap.contains_all(62..67) && !bitmap.contains_all(61..67));
+    }
+
+    #[test]
+    fn runs_end_where_ownership_changes() {
+        let bitmap = Bitmap::new(9000).unwrap();
+        bitmap.insert(100..300);
+        assert_eq!(bitmap.run(0..9000), (false, 100));
+        assert_eq!(bitmap.run(100..9000), (true, 200));
+        assert_eq!(bitmap.run(130..131), (true, 1));
+        assert_eq!(bitmap.run(300..9000), (false, 8700));
+    }
+
+    #[test]
+    fn pending_sectors_are_taken_once() {
+        let bitmap = Bitmap::new(9000).unwrap();
+        bitmap.insert(1..2);
+        bitmap.insert(5000..5001);
+        let taken = bitmap.take_pending();
+        assert_eq!(taken.iter().map(|s| s.sector).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(taken[0].bits[0], 2);
+        bitmap.insert(1..2);
+        assert!(bitmap.take_pending().is_empty(), "nothing new was inserted");
+    }
+
+    #[test]
+    fn what_is_put_back_is_taken_again() {
+        let bitmap = Bitmap::new(9000).unwrap();
+        bitmap.insert(5000..5001);
+        let taken = bitmap.take_pending();
+        bitmap.put_back(&taken);
+        assert_eq!(bitmap.take_pending().len(), 1);
+    }
+
+    #[test]
+    fn a_large_bitmap_costs_nothing_until_used() {
+        let bitmap = Bitmap::new((1 << 46) / 4096).unwrap();
+        bitmap.insert(0..1);
+        assert_eq!(bitmap.take_pending().len(), 1);
+        assert!(Bitmap::new(u64::MAX).is_err());
+    }
+}

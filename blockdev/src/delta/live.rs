@@ -1,0 +1,228 @@
+//! An open delta: the layer on top of a running disk.
+//!
+//! One invariant: a bit is set only after its whole block has been written, and becomes durable
+//! only after that block has. docs/delta-format.md, Writing.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use super::bitmap::{Bitmap, Snapshot};
+use super::commit::Commits;
+use super::format::{BLOCK, Header, SECTOR_LEN};
+use super::load;
+use super::ranges::{RangeGuard, RangeLocks};
+use crate::buffers::Buffers;
+use crate::error::ErrorKind;
+use crate::io::wakeup::Wakeup;
+use crate::io::{FileStorage, Storage};
+use crate::open::{For, layer};
+use crate::{Error, Result};
+
+/// Bitmap sectors written at once.
+const SECTORS_AT_ONCE: usize = 128;
+
+pub(crate) struct Delta {
+    path: PathBuf,
+    storage: Arc<dyn Storage>,
+    header: Header,
+    bitmap: Bitmap,
+    locks: Arc<RangeLocks>,
+    commits: Commits,
+    failed: OnceLock<Arc<Error>>,
+}
+
+/// Leave to write a range.
+#[derive(Debug)]
+pub(crate) enum Permit {
+    /// All its blocks are owned, which nothing takes back.
+    Owned,
+    /// Some are not: nobody else takes ownership in the range as long as the guard lives.
+    Taking(RangeGuard),
+}
+
+impl Delta {
+    /// Opens and locks the delta at `path`.
+    pub(crate) fn open(path: &Path) -> Result<Delta> {
+        Delta::load(path, Arc::new(FileStorage::locked(layer(path, For::Writing)?)))
+    }
+
+    /// Reads the delta in `storage`; `path` is what errors call it.
+    pub(crate) fn load(path: &Path, storage: Arc<dyn Storage>) -> Result<Delta> {
+        let header = load::header(&*storage, path)?;
+        let bitmap =
+            Bitmap::new(header.blocks()).map_err(|_| Error::Memory { path: path.into() })?;
+        load::bitmap(&*storage, path, &header, false, |sector, bits| bitmap.load(sector, bits))?;
+        Ok(Delta {
+            path: path.into(),
+            storage,
+            header,
+            bitmap,
+            locks: Arc::default(),
+            commits: Commits::default(),
+            failed: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        &*self.storage
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Where in the file byte `at` of the disk lies, if it is owned.
+    pub(crate) fn offset(&self, at: u64) -> u64 {
+        self.header.data_offset + at
+    }
+
+    /// Whether the start of `range` is owned, and how many bytes from there on are alike.
+    pub(crate) fn run(&self, range: Range<u64>) -> (bool, u64) {
+        let (owned, blocks) = self.bitmap.run(blocks(&range));
+        (owned, (blocks * BLOCK - range.start % BLOCK).min(range.end - range.start))
+    }
+
+    /// Leave to write `range`, or nothing where somebody is taking ownership of part of it; then
+    /// `waker` is signalled when to try again.
+    pub(crate) fn permit(&self, range: &Range<u64>, waker: &Arc<Wakeup>) -> Result<Option<Permit>> {
+        self.check_failed()?;
+        if self.bitmap.contains_all(blocks(range)) {
+            return Ok(Some(Permit::Owned));
+        }
+        Ok(self.locks.try_lock(blocks(range), waker).map(Permit::Taking))
+    }
+
+    /// What must be copied up before `range` is written: the rest of its first and last block
+    /// where they are not owned. Holds as long as the range's [`Permit`].
+    pub(crate) fn missing(&self, range: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
+        let Range { start, end } = blocks(range);
+        let head = start * BLOCK..range.start;
+        let tail = range.end..end * BLOCK;
+        let head = (!head.is_empty() && !self.bitmap.contains(start)).then_some(head);
+        let tail = (!tail.is_empty() && !self.bitmap.contains(end - 1)).then_some(tail);
+        head.into_iter().chain(tail)
+    }
+
+    /// Writes bytes of the disk from `at` on.
+    pub(crate) fn store(&self, bytes: &[u8], at: u64) -> Result<()> {
+        let result = self.storage.write_all_at(bytes, self.offset(at));
+        result.map_err(|error| self.write_failed(error, self.offset(at)))
+    }
+
+    /// Writes all of `from` at `at` of the disk.
+    pub(crate) fn store_from(&self, from: &Buffers, at: u64) -> Result<()> {
+        let result = self.storage.write_from(from, self.offset(at));
+        result.map_err(|error| self.write_failed(error, self.offset(at)))
+    }
+
+    /// Makes `range` of the data area zeroes. Whole blocks only.
+    pub(crate) fn punch(&self, range: Range<u64>) -> Result<()> {
+        let at = range.start;
+        let result = self.storage.punch_hole(self.offset(at)..self.offset(range.end));
+        result.map_err(|error| self.write_failed(error, self.offset(at)))
+    }
+
+    /// All of `range` has been written under `permit`: it is read from here now.
+    pub(crate) fn written(&self, range: &Range<u64>, permit: Permit) {
+        if let Permit::Taking(guard) = permit {
+            self.bitmap.insert(blocks(range));
+            drop(guard);
+        }
+    }
+
+    /// Makes all writes that have been [`written`](Delta::written) durable.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.commits.join(|| self.commit())
+    }
+
+    fn commit(&self) -> Result<()> {
+        self.check_failed()?;
+        let taken = self.bitmap.take_pending();
+        self.sync()?;
+        if taken.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.write_bitmap(&taken) {
+            self.bitmap.put_back(&taken);
+            return Err(error);
+        }
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.storage.sync().map_err(|error| self.fail(Error::sync(&self.path)(error)))
+    }
+
+    fn write_bitmap(&self, taken: &[Snapshot]) -> Result<()> {
+        let mut bytes = Vec::with_capacity(taken.len().min(SECTORS_AT_ONCE) * SECTOR_LEN);
+        let adjacent = |a: &Snapshot, b: &Snapshot| a.sector + 1 == b.sector;
+        for run in taken.chunk_by(adjacent).flat_map(|run| run.chunks(SECTORS_AT_ONCE)) {
+            bytes.clear();
+            for snapshot in run {
+                bytes.extend(self.header.encode_sector(snapshot.sector, &snapshot.bits));
+            }
+            let at = self.header.sector_at(run[0].sector);
+            let result = self.storage.write_all_at(&bytes, at);
+            result.map_err(|error| self.write_failed(error, at))?;
+        }
+        Ok(())
+    }
+
+    /// What a failed write at byte `at` of the file means: a full disk is an error for the one
+    /// operation, all else is the end.
+    pub(crate) fn write_failed(&self, error: io::Error, at: u64) -> Error {
+        let error = Error::write(&self.path, at)(error);
+        if error.kind() == ErrorKind::NoSpace { error } else { self.fail(error) }
+    }
+
+    /// Nothing is written after this.
+    fn fail(&self, error: Error) -> Error {
+        let error = Arc::clone(self.failed.get_or_init(|| Arc::new(error)));
+        Error::Failed { path: self.path.clone(), source: error }
+    }
+
+    fn check_failed(&self) -> Result<()> {
+        match self.failed.get() {
+            None => Ok(()),
+            Some(error) => {
+                Err(Error::Failed { path: self.path.clone(), source: Arc::clone(error) })
+            }
+        }
+    }
+}
+
+impl Drop for Delta {
+    /// An orderly end loses nothing, flushed or not: data is with the host's kernel already, but
+    /// bits would go with this process.
+    fn drop(&mut self) {
+        if self.failed.get().is_some() || !self.bitmap.has_pending() {
+            return;
+        }
+        if let Err(error) = self.flush() {
+            log::error!("what was not flushed may be lost: {}", chain(&error));
+        }
+    }
+}
+
+impl fmt::Debug for Delta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Delta({}, {:?})", self.path.display(), self.bitmap)
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// The blocks that bytes of the disk are in.
+fn blocks(range: &Range<u64>) -> Range<u64> {
+    range.start / BLOCK..range.end.div_ceil(BLOCK)
+}

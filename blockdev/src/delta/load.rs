@@ -1,0 +1,130 @@
+//! Reads a delta's header and bitmap, believing nothing.
+
+use std::io;
+use std::path::Path;
+
+use super::format::{COPIES, Defect, Header, SECTOR, SECTOR_LEN, SectorBits, SectorBytes};
+use crate::io::Storage;
+use crate::{Error, Result};
+
+/// Bitmap sectors read at once.
+const CHUNK: u64 = 64 * 1024;
+/// How often a sector is read again where its writer may be at it at this moment.
+const LOOKS: usize = 16;
+
+/// Reads the header and checks that the file is as long as it says.
+pub(crate) fn header(storage: &dyn Storage, path: &Path) -> Result<Header> {
+    let len = storage.len().map_err(Error::read(path, 0))?;
+    let [first_at, second_at] = COPIES.map(|at| at as u64);
+    let first = copy(storage, path, first_at);
+    let second = copy(storage, path, second_at);
+    let needed = second_at + SECTOR;
+    if len < needed && !matches!(first, Ok(Err(Defect::NotADelta))) {
+        return Err(Error::Truncated { path: path.into(), len, needed });
+    }
+    let header = choose(path, first?, second?)?;
+    let needed = header.file_len();
+    if len < needed {
+        return Err(Error::Truncated { path: path.into(), len, needed });
+    }
+    Ok(header)
+}
+
+/// The copy at `at`; past the end of the file, that there is none.
+fn copy(
+    storage: &dyn Storage,
+    path: &Path,
+    at: u64,
+) -> Result<std::result::Result<Header, Defect>> {
+    let mut bytes: SectorBytes = [0; SECTOR_LEN];
+    match storage.read_exact_at(&mut bytes, at) {
+        Ok(()) => Ok(Header::decode(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && at > 0 => {
+            Ok(Err(Defect::NotADelta))
+        }
+        Err(source) => Err(Error::Read { path: path.into(), at, source }),
+    }
+}
+
+/// Both copies must be well-formed; the newer one counts.
+fn choose(
+    path: &Path,
+    first: std::result::Result<Header, Defect>,
+    second: std::result::Result<Header, Defect>,
+) -> Result<Header> {
+    use Defect::{Damaged, Newer, NotADelta};
+    let damaged = |at: usize, what: &str| Error::Damaged {
+        path: path.into(),
+        at: at as u64,
+        what: what.into(),
+    };
+    match (first, second) {
+        (Ok(first), Ok(second)) if first.generation == second.generation && first != second => {
+            Err(damaged(COPIES[1], "the header's copies differ"))
+        }
+        (Ok(first), Ok(second)) if first.generation < second.generation => Ok(second),
+        (Ok(first), Ok(_)) => Ok(first),
+        (Err(NotADelta), Err(NotADelta)) => Err(Error::NotADelta { path: path.into() }),
+        (Err(Newer(what)), _) | (_, Err(Newer(what))) => {
+            Err(Error::Newer { path: path.into(), what })
+        }
+        (Err(Damaged(what)), _) => Err(damaged(COPIES[0], what)),
+        (_, Err(Damaged(what))) => Err(damaged(COPIES[1], what)),
+        (Err(NotADelta), _) => Err(damaged(COPIES[0], "the header's magic is gone")),
+        (_, Err(NotADelta)) => Err(damaged(COPIES[1], "the header's magic is gone")),
+    }
+}
+
+/// Calls `visit` with the number and bits of every bitmap sector that owns something. Holes are
+/// skipped, so that an empty delta of any size costs one system call.
+///
+/// With `unlocked` somebody may be writing the delta: a sector that looks damaged is read again,
+/// because half of a write may have been seen.
+pub(crate) fn bitmap(
+    storage: &dyn Storage,
+    path: &Path,
+    header: &Header,
+    unlocked: bool,
+    mut visit: impl FnMut(u64, &SectorBits),
+) -> Result<()> {
+    let area = header.bitmap();
+    let mut buffer = Vec::new();
+    let mut at = area.start;
+    while let Some(data) = storage.next_data(at).map_err(Error::read(path, at))? {
+        at = data.start.max(at) & !(SECTOR - 1);
+        let end = data.end.next_multiple_of(SECTOR).min(area.end).min(at + CHUNK);
+        if at >= area.end || end <= at {
+            break;
+        }
+        buffer.resize(usize::try_from(end - at).expect("at most CHUNK"), 0);
+        storage.read_exact_at(&mut buffer, at).map_err(Error::read(path, at))?;
+        for bytes in buffer.as_chunks::<SECTOR_LEN>().0 {
+            let index = (at - area.start) / SECTOR;
+            if let Some(bits) = sector(storage, path, header, index, *bytes, unlocked)? {
+                visit(index, &bits);
+            }
+            at += SECTOR;
+        }
+    }
+    Ok(())
+}
+
+fn sector(
+    storage: &dyn Storage,
+    path: &Path,
+    header: &Header,
+    index: u64,
+    mut bytes: SectorBytes,
+    unlocked: bool,
+) -> Result<Option<SectorBits>> {
+    let at = header.sector_at(index);
+    let mut decoded = header.decode_sector(index, &bytes);
+    for _ in 0..if unlocked { LOOKS } else { 0 } {
+        if decoded.is_ok() {
+            break;
+        }
+        storage.read_exact_at(&mut bytes, at).map_err(Error::read(path, at))?;
+        decoded = header.decode_sector(index, &bytes);
+    }
+    decoded.map_err(|what| Error::Damaged { path: path.into(), at, what: what.into() })
+}

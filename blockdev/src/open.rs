@@ -1,0 +1,86 @@
+//! Opening a layer's file: a regular one, not through a symlink, and locked.
+#![allow(unsafe_code, reason = "rustix has no open-file-description locks")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, open};
+
+use crate::{Error, Result};
+
+/// What a layer is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    /// Reading, with a lock that keeps writers out.
+    Reading,
+    /// Reading and writing, with a lock that keeps everybody else out.
+    Writing,
+}
+
+/// Holds a layer's lock until dropped.
+///
+/// It has an open file description of its own. The kernel tears an io_uring down some time after
+/// its process is gone, and with it the files registered there; a lock on one of those would keep
+/// a layer in use that nobody uses.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// Opens and locks the layer at `path`.
+pub(crate) fn layer(path: &Path, purpose: For) -> Result<(File, Lock)> {
+    let lock = regular(path, purpose)?;
+    let kind = if purpose == For::Writing { libc::F_WRLCK } else { libc::F_RDLCK };
+    if !try_lock(&lock, kind).map_err(Error::open(path))? {
+        return Err(Error::Busy { path: path.into() });
+    }
+    let file = regular(path, purpose)?;
+    let identity = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+    if identity(&file).map_err(Error::open(path))? != identity(&lock).map_err(Error::open(path))? {
+        // Somebody put another file in its place between the two calls.
+        return Err(Error::Busy { path: path.into() });
+    }
+    Ok((file, Lock { _file: lock }))
+}
+
+/// Opens the layer at `path` without a lock, to read what a writer may be changing.
+pub(crate) fn unlocked(path: &Path) -> Result<File> {
+    regular(path, For::Reading)
+}
+
+fn regular(path: &Path, purpose: For) -> Result<File> {
+    let access = if purpose == For::Writing { OFlags::RDWR } else { OFlags::RDONLY };
+    // NONBLOCK: opening a FIFO must not wait for its other end. It means nothing to files.
+    let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd =
+        open(path, flags, Mode::empty()).map_err(io::Error::from).map_err(Error::open(path))?;
+    let file = File::from(fd);
+    if !file.metadata().map_err(Error::open(path))?.is_file() {
+        return Err(Error::NotAFile { path: path.into() });
+    }
+    Ok(file)
+}
+
+/// Locks the whole file; false where somebody else's lock forbids it.
+fn try_lock(file: &File, kind: libc::c_int) -> io::Result<bool> {
+    let lock = libc::flock {
+        l_type: libc::c_short::try_from(kind).map_err(|_| io::ErrorKind::InvalidInput)?,
+        l_whence: 0,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    // SAFETY: the file descriptor is open, and F_OFD_SETLK reads one `flock`, which `lock` is.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    if result == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EACCES) => Ok(false),
+        _ => Err(error),
+    }
+}
