@@ -7,7 +7,9 @@ use std::fs::File;
 use std::io;
 
 use rustix::fs::{MemfdFlags, memfd_create};
-use vm_memory::{FileOffset, GuestAddress, mmap::FromRangesError};
+use vm_memory::{
+    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, mmap::FromRangesError,
+};
 
 use crate::layout;
 
@@ -79,6 +81,19 @@ pub fn create(name: &str, mib: u64) -> Result<GuestMemory, Error> {
     GuestMemory::from_ranges_with_files(regions).map_err(|source| Error::Map { mib, source })
 }
 
+/// Where the `len` bytes of guest memory at `at` lie in the file behind it.
+///
+/// `None` where they are not all in one region.
+pub(crate) fn in_file(memory: &GuestMemory, at: u64, len: u64) -> Option<(&File, u64)> {
+    let region = memory.find_region(GuestAddress(at))?;
+    let start = at - region.start_addr().0;
+    if len > region.len() - start {
+        return None;
+    }
+    let file = region.file_offset()?;
+    Some((file.file(), file.start() + start))
+}
+
 fn memfd(name: &str, bytes: u64) -> io::Result<File> {
     // The kernel takes at most 249 bytes and no NUL; the name is only for people.
     let name: String = name.chars().filter(|c| !c.is_control()).take(32).collect();
@@ -96,7 +111,7 @@ fn host_mib() -> u64 {
 mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
-    use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryRegion};
+    use vm_memory::Bytes;
 
     #[test]
     fn too_small_says_the_least() {
@@ -138,6 +153,11 @@ mod tests {
         assert_eq!(memory.last_addr(), GuestAddress(layout::GAP.end + (1 << 20) - 1));
         let high = memory.find_region(GuestAddress(layout::GAP.end)).unwrap();
         assert_eq!(high.file_offset().unwrap().start(), layout::GAP.start);
+        let place = |at, len| in_file(&memory, at, len).map(|(_, offset)| offset);
+        assert_eq!(place(layout::GAP.end + 16, 16), Some(layout::GAP.start + 16));
+        assert_eq!(place(layout::GAP.start - 16, 16), Some(layout::GAP.start - 16));
+        assert_eq!(place(layout::GAP.start - 16, 17), None);
+        assert_eq!(place(layout::GAP.end, (1 << 20) + 1), None);
     }
 
     #[test]

@@ -4,14 +4,13 @@
 //! monitor's own.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
-use crate::memory::GuestMemory;
+use crate::memory::{self, GuestMemory};
 
 /// Some bytes of fixed length.
 pub(super) struct Image {
@@ -75,27 +74,37 @@ impl Image {
     }
 
     /// Copies `len` bytes from `at` on to guest memory at `to`.
-    pub fn copy_to(
-        &self,
-        memory: &GuestMemory,
-        to: GuestAddress,
-        at: u64,
-        len: u64,
-    ) -> Result<(), GuestMemoryError> {
-        let count = usize::try_from(len).map_err(|_| GuestMemoryError::GuestAddressOverflow)?;
+    ///
+    /// By way of the file behind guest memory: through its mapping, the host would fault every
+    /// page in one by one.
+    pub fn copy_to(&self, memory: &GuestMemory, to: u64, at: u64, len: u64) -> io::Result<()> {
+        let (memfd, offset) = memory::in_file(memory, to, len).ok_or(ErrorKind::InvalidInput)?;
+        if at.saturating_add(len) > self.len {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
         match &self.source {
-            Source::File(file) => {
-                let mut file = file;
-                file.seek(SeekFrom::Start(at)).map_err(GuestMemoryError::IOError)?;
-                memory.read_exact_volatile_from(to, &mut file, count)
-            }
+            Source::File(file) => send(file, at, memfd, offset, len),
             Source::Bytes(bytes) => {
-                let start = usize::try_from(at).unwrap_or(usize::MAX);
-                let mut bytes = bytes.get(start..).unwrap_or_default();
-                memory.read_exact_volatile_from(to, &mut bytes, count)
+                let range = usize::try_from(at).ok().zip(usize::try_from(at + len).ok());
+                let bytes = range.and_then(|(start, end)| bytes.get(start..end));
+                memfd.write_all_at(bytes.ok_or(ErrorKind::UnexpectedEof)?, offset)
             }
         }
     }
+}
+
+/// Copies between files without passing through this process.
+fn send(from: &File, mut at: u64, mut to: &File, offset: u64, len: u64) -> io::Result<()> {
+    to.seek(SeekFrom::Start(offset))?;
+    let end = at + len;
+    while at < end {
+        let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+        // It was shortened meanwhile if nothing comes.
+        if rustix::fs::sendfile(to, from, Some(&mut at), left)? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
 }
 
 impl From<Vec<u8>> for Image {
@@ -126,6 +135,7 @@ impl Read for Reader<'_> {
 mod tests {
     use super::*;
     use std::io::Write;
+    use vm_memory::{Bytes, GuestAddress};
 
     fn both(bytes: &[u8]) -> [Image; 2] {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -159,13 +169,28 @@ mod tests {
 
     #[test]
     fn copies_never_pass_the_end_of_the_image_or_of_memory() {
-        let memory = GuestMemory::from_ranges(&[(GuestAddress(0), 8)]).unwrap();
+        let memory = memory::create("test", memory::MIN_MIB).unwrap();
+        let end = memory::MIN_MIB << 20;
         for image in both(b"0123456789") {
-            image.copy_to(&memory, GuestAddress(0), 2, 8).unwrap();
-            assert_eq!(memory.read_obj::<[u8; 8]>(GuestAddress(0)).unwrap(), *b"23456789");
-            image.copy_to(&memory, GuestAddress(4), 0, 8).unwrap_err();
-            image.copy_to(&memory, GuestAddress(0), 4, 8).unwrap_err();
+            image.copy_to(&memory, end - 8, 2, 8).unwrap();
+            let copied: [u8; 8] = memory.read_obj(GuestAddress(end - 8)).unwrap();
+            assert_eq!(copied, *b"23456789");
+            image.copy_to(&memory, end - 4, 0, 8).unwrap_err();
+            image.copy_to(&memory, 0, 4, 8).unwrap_err();
+            image.copy_to(&memory, u64::MAX, 0, 1).unwrap_err();
+            image.copy_to(&memory, 0, u64::MAX, u64::MAX).unwrap_err();
         }
+    }
+
+    #[test]
+    fn a_file_shortened_after_opening_is_noticed() {
+        let memory = memory::create("test", memory::MIN_MIB).unwrap();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let image = Image::open(file.path()).unwrap();
+        file.as_file().set_len(5).unwrap();
+        let error = image.copy_to(&memory, 0, 0, 10).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
     }
 
     #[test]

@@ -4,8 +4,6 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use vm_memory::{GuestAddress, GuestMemoryError};
-
 use super::image::Image;
 use crate::memory::GuestMemory;
 
@@ -26,7 +24,7 @@ pub enum Error {
     )]
     TooLarge { size: u64, room: u64 },
     #[error("cannot copy it to guest memory at {at:#x}")]
-    Copy { at: u64, source: GuestMemoryError },
+    Copy { at: u64, source: io::Error },
 }
 
 /// Loads `path` as high as it fits into `free`, which is ordered from the highest down.
@@ -44,7 +42,7 @@ pub(super) fn load(
         let room = free.iter().map(room).max().unwrap_or(0);
         Error::TooLarge { size, room }
     })?;
-    let copied = image.copy_to(memory, GuestAddress(at), 0, size);
+    let copied = image.copy_to(memory, at, 0, size);
     copied.map_err(|source| Error::Copy { at, source })?;
     Ok(at..at + size)
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use linux_loader::loader::bootparam::setup_header;
 use memchr::memmem;
-use vm_memory::{GuestAddress, GuestMemoryError};
 
 use super::elf::{self, Elf, Segment};
 use super::image::Image;
@@ -38,7 +37,7 @@ pub enum Error {
     #[error("what it unpacks to cannot be used")]
     Unpacked(#[source] elf::Error),
     #[error("cannot copy it to guest memory at {at:#x}")]
-    Copy { at: u64, source: GuestMemoryError },
+    Copy { at: u64, source: io::Error },
 }
 
 /// A kernel, checked and ready to be loaded.
@@ -86,7 +85,7 @@ impl Kernel {
     pub fn load(&self, memory: &GuestMemory) -> Result<(), Error> {
         for Segment { offset, file_size, range } in &self.elf.segments {
             self.image
-                .copy_to(memory, GuestAddress(range.start), *offset, *file_size)
+                .copy_to(memory, range.start, *offset, *file_size)
                 .map_err(|source| Error::Copy { at: range.start, source })?;
         }
         Ok(())

@@ -5,12 +5,12 @@
 use std::error::Error;
 
 use linux_loader::loader::bootparam::setup_header;
-use vm_memory::{ByteValued, GuestAddress};
+use vm_memory::ByteValued;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::elf::{Header, MAGIC, ProgramHeader};
 use crate::layout;
-use crate::memory::GuestMemory;
+use crate::memory::{self, GuestMemory};
 
 /// Where the kernels here have their first segment, and their entry.
 pub(super) const ENTRY: u64 = layout::KERNEL_START;
@@ -131,8 +131,8 @@ pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A small guest's memory.
-pub(super) fn memory(mib: usize) -> GuestMemory {
-    GuestMemory::from_ranges(&[(GuestAddress(0), mib << 20)]).unwrap()
+pub(super) fn memory() -> GuestMemory {
+    memory::create("test", memory::MIN_MIB).unwrap()
 }
 
 /// An error as it is printed: with all that caused it.

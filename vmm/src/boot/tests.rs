@@ -44,7 +44,7 @@ impl Files {
 
     /// The message, with the directory's name taken out.
     fn refusal(&self) -> String {
-        let error = self.load(&memory(4)).unwrap_err();
+        let error = self.load(&memory()).unwrap_err();
         chain(&error).replace(&format!("{}/", self.dir.path().display()), "")
     }
 }
@@ -75,7 +75,7 @@ fn in_tables(memory: &GuestMemory) -> usize {
 
 #[test]
 fn an_elf_kernel_gets_a_zero_page_of_our_making() {
-    let memory = memory(4);
+    let memory = memory();
     let entry = Files::new(&with_acpi().build()).initrd(b"cpio").load(&memory).unwrap();
     assert_eq!(entry, Entry { protocol: Protocol::Linux64, rip: ENTRY, params: 0x8000 });
 
@@ -104,7 +104,7 @@ fn a_bzimages_header_reaches_the_zero_page() {
     let payload = gzip(&with_acpi().build());
     let mut header = setup(&payload);
     (header.version, header.kernel_alignment, header.loadflags) = (0x020d, 0x20_0000, 0x10);
-    let memory = memory(4);
+    let memory = memory();
     let entry = Files::new(&bzimage(&header, &payload)).load(&memory).unwrap();
     assert_eq!((entry.protocol, entry.rip), (Protocol::Linux64, ENTRY));
     let found = zero_page(&memory).hdr;
@@ -115,7 +115,7 @@ fn a_bzimages_header_reaches_the_zero_page() {
 
 #[test]
 fn a_pvh_kernel_gets_start_info() {
-    let memory = memory(4);
+    let memory = memory();
     let file = Files::new(&with_acpi().with_pvh().build()).initrd(&[7; 5000]);
     let entry = file.load(&memory).unwrap();
     assert_eq!((entry.protocol, entry.rip, entry.params), (Protocol::Pvh, 0x10_0004, 0x9000));
@@ -132,7 +132,7 @@ fn a_pvh_kernel_gets_start_info() {
 
 #[test]
 fn without_an_initrd_there_is_no_module() {
-    let memory = memory(4);
+    let memory = memory();
     let entry = Files::new(&with_acpi().with_pvh().build()).load(&memory).unwrap();
     let info: hvm_start_info = memory.read_obj(GuestAddress(entry.params)).unwrap();
     assert_eq!((info.nr_modules, info.modlist_paddr), (0, 0));
@@ -146,7 +146,7 @@ fn virtio_devices_are_described_exactly_once() {
         (with_acpi(), "acpi=off", format!("{devices}acpi=off"), 0),
         (ElfFile::new(), "quiet", format!("{devices}quiet"), 0),
     ] {
-        let memory = memory(4);
+        let memory = memory();
         let mut files = Files::new(&kernel.build());
         files.boot.cmdline = words.to_owned();
         files.load(&memory).unwrap();
@@ -156,7 +156,7 @@ fn virtio_devices_are_described_exactly_once() {
 
 #[test]
 fn only_what_the_protocol_needs_is_written_below_the_kernel() {
-    let memory = memory(4);
+    let memory = memory();
     Files::new(&with_acpi().build()).load(&memory).unwrap();
     let mut bytes = vec![0; 0x10_0000];
     memory.read_slice(&mut bytes, GuestAddress(0)).unwrap();
@@ -235,7 +235,7 @@ fn an_initrd_that_does_not_fit_says_how_much_would() {
     // 4 MiB, less the first, less the page of the kernel.
     let room = (3 << 20) - 4096;
     let kernel = ElfFile::new().build();
-    Files::new(&kernel).initrd(&vec![1; room]).load(&memory(4)).unwrap();
+    Files::new(&kernel).initrd(&vec![1; room]).load(&memory()).unwrap();
     assert_eq!(
         Files::new(&kernel).initrd(&vec![1; room + 1]).refusal(),
         format!(

@@ -40,7 +40,7 @@ fn table(memory: &GuestMemory, at: u64, signature: &[u8; 4]) -> Vec<u8> {
 
 /// Writes the tables and follows the pointers.
 fn find(cpus: u16, virtio: u32) -> Tables {
-    let memory = memory(2);
+    let memory = memory();
     let rsdp = write(cpus, &windows(virtio), &memory).unwrap();
     let at = GuestAddress(rsdp);
     let mut rsdp = [0; 36];

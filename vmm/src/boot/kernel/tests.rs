@@ -10,7 +10,7 @@ use super::*;
 use crate::boot::testing::{
     CONTENTS, ENTRY, ElfFile, PVH_ENTRY, bzimage, chain, gzip, memory, setup,
 };
-use vm_memory::Bytes;
+use vm_memory::{Bytes, GuestAddress};
 
 const RAM: [Range<u64>; 1] = [0..4 << 20];
 
@@ -65,7 +65,7 @@ fn segments_go_to_their_addresses_and_nothing_else_is_written() {
     let mut file = ElfFile::new();
     file.segment(0x20_0008, 8, 0x1000);
     for bytes in [file.build(), packed(&file)] {
-        let memory = memory(4);
+        let memory = memory();
         kernel(bytes).unwrap().load(&memory).unwrap();
         let read = |at| memory.read_obj::<[u8; 16]>(GuestAddress(at)).unwrap();
         assert_eq!(read(ENTRY).to_vec(), (1..=16).collect::<Vec<u8>>());
@@ -198,7 +198,7 @@ fn spoil(mut bytes: Vec<u8>, (changes, cut): (Vec<(usize, u8)>, usize)) -> Vec<u
 /// Whatever the bytes: no panic, and a kernel that is accepted stays where it may be.
 fn check_any(bytes: Vec<u8>) {
     let Ok(kernel) = kernel(bytes) else { return };
-    let memory = memory(4);
+    let memory = memory();
     kernel.load(&memory).unwrap();
     kernel.finds_acpi().unwrap();
     let _ = kernel.entry(None);

@@ -11,7 +11,7 @@ struct Structure {
 
 /// Finds the anchor as Linux does, and reads every structure.
 fn read(uuid: Uuid, name: &str) -> Vec<Structure> {
-    let memory = memory(2);
+    let memory = memory();
     write(&Board { cpus: 1, uuid, name, virtio: &[] }, &memory).unwrap();
     let anchor: [u8; 24] = memory.read_obj(GuestAddress(layout::SMBIOS.start)).unwrap();
     assert_eq!(&anchor[..5], b"_SM3_");
