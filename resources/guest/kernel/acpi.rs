@@ -1,13 +1,15 @@
 //! What ACPI's tables say of processors, interrupt controllers, devices and power (ACPI 6.5, 5.2).
 
 use alloc::vec::Vec;
-use core::{ptr, slice};
 
 use crate::aml;
 use crate::cmdline::Window;
+use crate::handover::{Handover, u32_at, u64_at};
 
 /// Where PCs have the RSDP, and where the monitor did not say.
 const RSDP_AREA: core::ops::Range<usize> = 0xe_0000..0x10_0000;
+// SAFETY: firmware and monitors leave tables in low memory, and this guest only reads there.
+const LOW_MEMORY: Handover = unsafe { Handover::at(0) };
 /// Bytes of a table's header.
 const HEADER: usize = 36;
 
@@ -17,6 +19,9 @@ pub struct IoApic {
     pub address: usize,
     pub first_gsi: u32,
 }
+
+/// Where PCs have their only one.
+const USUAL_IO_APIC: IoApic = IoApic { address: 0xfec0_0000, first_gsi: 0 };
 
 /// How to power off.
 #[derive(Clone, Copy)]
@@ -45,31 +50,30 @@ pub struct Acpi {
 }
 
 impl Acpi {
-    /// Reads the tables from `rsdp` on, or from where PCs have it if that is 0. There may be none.
-    ///
-    /// # Safety
-    /// `rsdp` is 0 or what the monitor said.
-    pub unsafe fn read(rsdp: usize) -> Acpi {
+    /// Reads the tables from the root pointer on, or from where PCs have it. There may be none.
+    pub fn read(rsdp: Option<Handover>) -> Acpi {
         let mut acpi = Acpi::default();
-        // SAFETY: as the caller's.
-        for table in unsafe { tables(rsdp) } {
-            match &table[..4] {
-                b"APIC" => acpi.read_madt(table),
-                b"FACP" => acpi.read_fadt(table),
-                b"SSDT" => acpi.windows.extend(aml::windows(table)),
+        for table in tables(rsdp) {
+            match table.get(..4) {
+                Some(b"APIC") => acpi.read_madt(table),
+                Some(b"FACP") => acpi.read_fadt(table),
+                Some(b"SSDT") => acpi.windows.extend(aml::windows(table)),
                 _ => {}
             }
+        }
+        if acpi.io_apics.is_empty() {
+            acpi.io_apics.push(USUAL_IO_APIC);
         }
         acpi
     }
 
     /// ACPI 6.5, 5.2.12: entries of a type, a length and what that type has.
     fn read_madt(&mut self, table: &[u8]) {
-        let mut rest = &table[HEADER + 8..];
+        let mut rest = table.get(HEADER + 8..).unwrap_or_default();
         while let [kind, length, ..] = *rest {
             let (entry, after) = rest.split_at(usize::from(length).clamp(2, rest.len()));
             match kind {
-                0 if u32_at(entry, 4) & 1 == 1 => self.cpus.push(entry[3]),
+                0 if u32_at(entry, 4) & 1 == 1 => self.cpus.extend(entry.get(3)),
                 1 => self.io_apics.push(IoApic {
                     address: u32_at(entry, 4) as usize,
                     first_gsi: u32_at(entry, 8),
@@ -92,8 +96,7 @@ impl Acpi {
             0 => u32_at(fadt, DSDT).into(),
             dsdt => dsdt,
         };
-        // SAFETY: the FADT says that a table is there.
-        let Some(dsdt) = (unsafe { table(dsdt as usize) }) else { return };
+        let Some(dsdt) = LOW_MEMORY.follow(dsdt).and_then(table) else { return };
         self.windows.extend(aml::windows(dsdt));
         let Some([type_a, _]) = aml::sleep_type_s5(dsdt) else { return };
         self.soft_off = if u32_at(fadt, FLAGS) & HW_REDUCED != 0 {
@@ -112,56 +115,27 @@ impl Acpi {
 }
 
 /// The tables that RSDT or XSDT lists.
-unsafe fn tables(rsdp: usize) -> Vec<&'static [u8]> {
-    // SAFETY: as the caller's; the area is readable.
-    let Some(rsdp) = (unsafe { find_rsdp(rsdp) }) else { return Vec::new() };
-    let (root, entry) = match rsdp[15] {
-        0 => (u32_at(rsdp, 16) as usize, 4),
-        _ => (u64_at(rsdp, 24) as usize, 8),
+fn tables(rsdp: Option<Handover>) -> Vec<&'static [u8]> {
+    let Some(rsdp) = rsdp.or_else(find_rsdp) else { return Vec::new() };
+    let (root, entry) = match rsdp.u8(15) {
+        0 => (rsdp.u32(16).into(), 4),
+        _ => (rsdp.u64(24), 8),
     };
-    // SAFETY: the RSDP says that a table is there.
-    let Some(root) = (unsafe { table(root) }) else { return Vec::new() };
-    root[HEADER..]
-        .chunks_exact(entry)
-        .map(|entry| if entry.len() == 4 { u32_at(entry, 0).into() } else { u64_at(entry, 0) })
-        // SAFETY: the root table says that a table is there.
-        .filter_map(|address| unsafe { table(address as usize) })
-        .collect()
+    let Some(root) = rsdp.follow(root).and_then(table) else { return Vec::new() };
+    // Of an entry of 4 bytes, the upper half counts as zero.
+    let addresses = root[HEADER..].chunks_exact(entry).map(|entry| u64_at(entry, 0));
+    addresses.filter_map(|address| rsdp.follow(address).and_then(table)).collect()
 }
 
-unsafe fn find_rsdp(said: usize) -> Option<&'static [u8]> {
-    const SIGNATURE: &[u8] = b"RSD PTR ";
-    const LENGTH: usize = 36;
-    let candidates = if said == 0 { RSDP_AREA } else { said..said + 1 };
-    candidates.step_by(16).find_map(|at| {
-        // SAFETY: as the caller's.
-        let rsdp = unsafe { bytes(at, LENGTH) };
-        rsdp.starts_with(SIGNATURE).then_some(rsdp)
-    })
+fn find_rsdp() -> Option<Handover> {
+    RSDP_AREA
+        .step_by(16)
+        .map(|address| LOW_MEMORY.skip(address))
+        .find(|place| place.bytes(8) == b"RSD PTR ")
 }
 
-/// The table at `address`, if its length makes sense.
-unsafe fn table(address: usize) -> Option<&'static [u8]> {
-    if address == 0 {
-        return None;
-    }
-    // SAFETY: as the caller's.
-    let length = u32_at(unsafe { bytes(address, HEADER) }, 4) as usize;
-    // SAFETY: as the caller's.
-    (HEADER..1 << 20).contains(&length).then(|| unsafe { bytes(address, length) })
-}
-
-/// What the monitor wrote before the start, which nobody changes.
-unsafe fn bytes(address: usize, length: usize) -> &'static [u8] {
-    // SAFETY: the caller says what is there.
-    unsafe { slice::from_raw_parts(ptr::with_exposed_provenance(address), length) }
-}
-
-/// A little-endian number; bytes past the end are zero.
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    (0..8).rev().fold(0, |word, n| word << 8 | u64::from(*bytes.get(at + n).unwrap_or(&0)))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u64_at(bytes, at) as u32
+/// The bytes of a table, if its length makes sense.
+fn table(start: Handover) -> Option<&'static [u8]> {
+    let length = start.u32(4) as usize;
+    (HEADER..1 << 20).contains(&length).then(|| start.bytes(length))
 }

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::cpu;
 use crate::lock::Lock;
 use crate::memory::{Buffers, Shared};
 use crate::orders::Io;
@@ -159,8 +160,18 @@ pub struct Lane {
     ranges: Shared<Range>,
     statuses: Shared<u8>,
     data: Buffers,
-    /// What each slot is about, while the device has it.
-    requests: Vec<Option<Request>>,
+    /// What each slot is about and since when, while the device has it.
+    requests: Vec<Option<(Request, u64)>>,
+}
+
+/// An answered request.
+pub struct Answer {
+    /// Free again.
+    pub slot: usize,
+    pub request: Request,
+    pub status: Status,
+    /// From its submission until it was seen.
+    pub cycles: u64,
 }
 
 impl Lane {
@@ -197,7 +208,7 @@ impl Lane {
     /// Adds a request in a slot that the device does not have; see [`Queue::show`].
     pub fn submit(&mut self, slot: usize, request: Request) {
         assert!(self.requests[slot].is_none());
-        self.requests[slot] = Some(request);
+        self.requests[slot] = Some((request, cpu::tsc()));
         let sector = request.start / SECTOR as u64;
         let header = |kind, sector| Header { kind, reserved: 0, sector };
         let range = |flags| {
@@ -235,10 +246,10 @@ impl Lane {
         }
     }
 
-    /// An answered request, with its slot, which is free again.
-    pub fn answer(&mut self) -> Option<(usize, Request, Status)> {
-        let (slot, _) = self.queue.answer()?;
-        let Some(request) = self.requests.get_mut(slot).and_then(Option::take) else {
+    /// The next answer.
+    pub fn answer(&mut self) -> Option<Answer> {
+        let slot = self.queue.answer()?.slot;
+        let Some((request, begun)) = self.requests.get_mut(slot).and_then(Option::take) else {
             fail!(Device, "an answer to slot {slot}, which asked nothing");
         };
         let status = match self.statuses.get(slot) {
@@ -247,6 +258,6 @@ impl Lane {
             2 => Status::Unsupported,
             other => Status::Unknown(other),
         };
-        Some((slot, request, status))
+        Some(Answer { slot, request, status, cycles: cpu::tsc().wrapping_sub(begun) })
     }
 }

@@ -1,19 +1,21 @@
-//! What the monitor hands over: command line, memory map, where ACPI is.
+//! What the monitor says at the start: command line, memory map, where ACPI is.
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::ffi::{CStr, c_char};
-use core::ptr;
 
+use crate::handover::Handover;
 use crate::memory;
 use crate::power::fail;
+
+/// The end of what the page tables map.
+const MAPPED: u64 = 1 << 32;
 
 /// What this guest wants to know of its start.
 pub struct Boot {
     pub protocol: &'static str,
     pub cmdline: String,
-    /// The address of the RSDP, 0 where not said.
-    pub rsdp: usize,
+    /// ACPI's root pointer, where said.
+    pub rsdp: Option<Handover>,
     /// Usable RAM: start, end.
     pub ram: Vec<(u64, u64)>,
 }
@@ -39,74 +41,52 @@ mod start_info {
     pub const MEMMAP_ENTRY: usize = 24;
 }
 
-const RAM: u32 = 1;
-
 impl Boot {
-    /// Reads what the monitor left at `params` and opens the heap.
-    ///
-    /// # Safety
-    /// `params` is what the monitor passed by this protocol.
-    pub unsafe fn read(params: usize, protocol: u64) -> Boot {
-        match protocol {
-            // SAFETY: as the caller's.
-            0 => unsafe { Boot::linux(params) },
-            // SAFETY: as the caller's.
-            _ => unsafe { Boot::pvh(params) },
-        }
+    /// Reads what the monitor passed by the protocol of entry.s: 0 is Linux, 1 PVH. Opens the
+    /// heap.
+    pub fn read(params: Handover, protocol: u64) -> Boot {
+        if protocol == 0 { Boot::linux(params) } else { Boot::pvh(params) }
     }
 
-    unsafe fn linux(params: usize) -> Boot {
-        // SAFETY: boot_params has these fields.
-        let (entries, cmdline, rsdp) = unsafe {
-            (
-                read::<u8>(params + zero_page::E820_ENTRIES),
-                read::<u32>(params + zero_page::CMD_LINE_PTR) as usize,
-                read::<u64>(params + zero_page::ACPI_RSDP_ADDR) as usize,
-            )
-        };
+    fn linux(params: Handover) -> Boot {
         let map = Map {
-            at: params + zero_page::E820_TABLE,
-            entries: entries.into(),
+            start: params.skip(zero_page::E820_TABLE),
+            entries: params.u8(zero_page::E820_ENTRIES).into(),
             size: zero_page::E820_ENTRY,
         };
-        // SAFETY: these are the map's and the command line's places.
-        unsafe { Boot::new("linux64", map, cmdline, rsdp) }
+        let cmdline = params.follow(params.u32(zero_page::CMD_LINE_PTR).into());
+        let rsdp = params.follow(params.u64(zero_page::ACPI_RSDP_ADDR));
+        Boot::new("linux64", &map, cmdline, rsdp)
     }
 
-    unsafe fn pvh(params: usize) -> Boot {
-        // SAFETY: start_info begins with its magic number.
-        if unsafe { read::<u32>(params) } != start_info::MAGIC {
-            fail!(Device, "PVH start_info has no magic number");
+    fn pvh(params: Handover) -> Boot {
+        let magic = params.u32(0);
+        if magic != start_info::MAGIC || params.u32(start_info::VERSION) == 0 {
+            fail!(Device, "PVH start_info has no magic number, or is too old for a memory map");
         }
-        // SAFETY: start_info has these fields; the memory map from version 1 on.
-        let (version, cmdline, rsdp, at, entries) = unsafe {
-            (
-                read::<u32>(params + start_info::VERSION),
-                read::<u64>(params + start_info::CMDLINE_PADDR) as usize,
-                read::<u64>(params + start_info::RSDP_PADDR) as usize,
-                read::<u64>(params + start_info::MEMMAP_PADDR) as usize,
-                read::<u32>(params + start_info::MEMMAP_ENTRIES) as usize,
-            )
+        let Some(start) = params.follow(params.u64(start_info::MEMMAP_PADDR)) else {
+            fail!(Device, "PVH start_info has no memory map");
         };
-        if version == 0 {
-            fail!(Device, "PVH start_info is version 0, without a memory map");
-        }
-        let map = Map { at, entries, size: start_info::MEMMAP_ENTRY };
-        // SAFETY: these are the map's and the command line's places.
-        unsafe { Boot::new("pvh", map, cmdline, rsdp) }
+        let map = Map {
+            start,
+            entries: params.u32(start_info::MEMMAP_ENTRIES) as usize,
+            size: start_info::MEMMAP_ENTRY,
+        };
+        let cmdline = params.follow(params.u64(start_info::CMDLINE_PADDR));
+        let rsdp = params.follow(params.u64(start_info::RSDP_PADDR));
+        Boot::new("pvh", &map, cmdline, rsdp)
     }
 
-    unsafe fn new(protocol: &'static str, map: Map, cmdline: usize, rsdp: usize) -> Boot {
-        // SAFETY: as the caller's.
-        unsafe { map.open_heap() };
-        let cmdline = match cmdline {
-            0 => String::new(),
-            // SAFETY: both protocols end the command line with a zero byte.
-            at => unsafe { text(at) },
-        };
-        // SAFETY: as the caller's.
-        let ram = unsafe { map.ram() }.collect();
-        Boot { protocol, cmdline, rsdp, ram }
+    fn new(
+        protocol: &'static str,
+        map: &Map,
+        cmdline: Option<Handover>,
+        rsdp: Option<Handover>,
+    ) -> Boot {
+        map.open_heap();
+        let cmdline = cmdline.map_or(&[][..], Handover::text);
+        let cmdline = String::from_utf8_lossy(cmdline).into_owned();
+        Boot { protocol, cmdline, rsdp, ram: map.ram().collect() }
     }
 
     /// Whether all of `start..end` is usable RAM.
@@ -117,42 +97,25 @@ impl Boot {
 
 /// A memory map whose entries begin with a u64 address, a u64 size and a u32 type.
 struct Map {
-    at: usize,
+    start: Handover,
     entries: usize,
     size: usize,
 }
 
 impl Map {
-    unsafe fn ram(&self) -> impl Iterator<Item = (u64, u64)> {
-        (0..self.entries).map(|n| self.at + n * self.size).filter_map(|at| {
-            // SAFETY: the map has this entry.
-            let (start, size, kind) =
-                unsafe { (read::<u64>(at), read::<u64>(at + 8), read::<u32>(at + 16)) };
-            (kind == RAM).then(|| (start, start.saturating_add(size)))
-        })
+    fn ram(&self) -> impl Iterator<Item = (u64, u64)> {
+        const RAM: u32 = 1;
+        (0..self.entries)
+            .map(|index| self.start.skip(index * self.size))
+            .filter(|entry| entry.u32(16) == RAM)
+            .map(|entry| (entry.u64(0), entry.u64(0).saturating_add(entry.u64(8))))
     }
 
-    unsafe fn open_heap(&self) {
-        let program = memory::start() as u64;
-        // SAFETY: as the caller's.
-        let holder = unsafe { self.ram() }.find(|&(start, end)| (start..end).contains(&program));
-        let Some((_, end)) = holder else {
-            fail!(Device, "the memory map has no RAM after the program, at {program:#x}");
+    fn open_heap(&self) {
+        let start = memory::start() as u64;
+        let Some((_, end)) = self.ram().find(|&(first, end)| (first..end).contains(&start)) else {
+            fail!(Device, "the memory map has no RAM after the program, at {start:#x}");
         };
-        // Page tables reach to 4 GiB.
-        memory::open(end.min(1 << 32) as usize);
+        memory::open(end.min(MAPPED) as usize);
     }
-}
-
-/// Reads a value at any alignment.
-unsafe fn read<T: Copy>(at: usize) -> T {
-    // SAFETY: the caller says what is there.
-    unsafe { ptr::with_exposed_provenance::<T>(at).read_unaligned() }
-}
-
-unsafe fn text(at: usize) -> String {
-    let start = ptr::with_exposed_provenance::<c_char>(at);
-    // SAFETY: the caller says that a text ended by zero is there.
-    let bytes = unsafe { CStr::from_ptr(start) };
-    String::from_utf8_lossy(bytes.to_bytes()).into_owned()
 }

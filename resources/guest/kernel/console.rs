@@ -22,6 +22,14 @@ pub fn open() {
     unsafe { cpu::write_port(COM1 + 2, 1) };
 }
 
+/// A byte of input, if there is one.
+pub fn input() -> Option<u8> {
+    // SAFETY: this is COM1's line status.
+    let ready = unsafe { cpu::read_port(COM1 + 5) } & 1 != 0;
+    // SAFETY: this is COM1's receive buffer.
+    ready.then(|| unsafe { cpu::read_port(COM1) })
+}
+
 /// Prints `start` and `text` as one line.
 pub fn line(start: &str, text: fmt::Arguments) {
     while BUSY.swap(true, Ordering::Acquire) {
@@ -34,7 +42,7 @@ pub fn line(start: &str, text: fmt::Arguments) {
 /// Prints a line without waiting for others, who may never end theirs.
 pub fn last_line(start: &str, text: fmt::Arguments) {
     let mut line = Line { bytes: [0; 16], filled: 0 };
-    let _ = write!(line, "{start}{text}\n");
+    let _ = writeln!(line, "{start}{text}");
     line.flush();
 }
 

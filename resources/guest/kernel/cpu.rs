@@ -111,10 +111,11 @@ enum Gate {
     WriteMsr,
     ReadPort,
     WritePort,
+    WritePort16,
     Print,
     Ud2,
     Int3,
-    TripleFault = 9,
+    TripleFault = 10,
 }
 
 /// CPUID, asked at CPL0: at CPL3 some hosts answer for the host's own processor.
@@ -159,6 +160,17 @@ pub unsafe fn write_port(port: u16, value: u8) {
     // SAFETY: the caller answers for the effect.
     unsafe {
         asm!("int3", inout("rax") Gate::WritePort as u64 => _, in("dx") port, in("cl") value);
+    }
+}
+
+/// Writes a word to a port.
+///
+/// # Safety
+/// As [`write_port`].
+pub unsafe fn write_port16(port: u16, value: u16) {
+    // SAFETY: the caller answers for the effect.
+    unsafe {
+        asm!("int3", inout("rax") Gate::WritePort16 as u64 => _, in("dx") port, in("cx") value);
     }
 }
 

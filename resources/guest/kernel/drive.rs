@@ -1,7 +1,9 @@
 //! Keeps a disk's queues full with a stream of requests.
 
-use crate::blk::{Disk, Lane, Request, Status};
-use crate::cpu::{self, Cpu};
+use crate::apic;
+use crate::blk::{Answer, Disk, Lane, Request, Status};
+use crate::clock;
+use crate::cpu::{self, Cpu, Interrupt};
 use crate::orders::Io;
 use crate::power::fail;
 
@@ -31,12 +33,14 @@ pub trait Work {
 /// Does `work` on processor `cpu` with its share of the disk's queues.
 pub fn drive(cpu: &Cpu, disk: &Disk, io: &Io, work: &mut impl Work) {
     let mut lanes = disk.shares[cpu.index].lock();
-    let mut begun = alloc::vec![0; lanes.iter().map(Lane::depth).sum()];
-    let mut flying = 0;
+    if io.interrupts {
+        apic::start_timer(clock::ticks_per_second(), true);
+    }
     let mut more = true;
-    for (lane, begun) in each_lane(&mut lanes, &mut begun) {
+    let mut flying = 0;
+    for lane in lanes.iter_mut() {
         for slot in 0..lane.depth() {
-            more = more && submit(lane, slot, begun, work);
+            more = more && submit(lane, slot, work);
             flying += usize::from(more);
         }
         lane.queue.show();
@@ -44,15 +48,12 @@ pub fn drive(cpu: &Cpu, disk: &Disk, io: &Io, work: &mut impl Work) {
     let mut last = cpu::tsc();
     while flying > 0 {
         let mut answers = 0;
-        for (lane, begun) in each_lane(&mut lanes, &mut begun) {
-            while let Some((slot, request, status)) = lane.answer() {
+        for lane in lanes.iter_mut() {
+            while let Some(answer) = lane.answer() {
                 answers += 1;
-                let cycles = cpu::tsc().wrapping_sub(begun[slot]);
-                match status {
-                    Status::Ok => work.done(&request, lane.data(slot), cycles),
-                    status => work.refused(&request, status),
-                }
-                more = more && submit(lane, slot, begun, work);
+                let slot = answer.slot;
+                finish(lane, &answer, work);
+                more = more && submit(lane, slot, work);
                 flying -= usize::from(!more);
             }
             lane.queue.show();
@@ -67,32 +68,41 @@ pub fn drive(cpu: &Cpu, disk: &Disk, io: &Io, work: &mut impl Work) {
             core::hint::spin_loop();
         }
     }
+    if io.interrupts {
+        apic::stop_timer();
+    }
 }
 
-/// Each queue, with its part of a list by slot.
-fn each_lane<'a>(
-    lanes: &'a mut [Lane],
-    mut rest: &'a mut [u64],
-) -> impl Iterator<Item = (&'a mut Lane, &'a mut [u64])> {
-    lanes.iter_mut().map(move |lane| {
-        let (part, after) = core::mem::take(&mut rest).split_at_mut(lane.depth());
-        rest = after;
-        (lane, part)
-    })
-}
-
-fn submit(lane: &mut Lane, slot: usize, begun: &mut [u64], work: &mut impl Work) -> bool {
+fn submit(lane: &mut Lane, slot: usize, work: &mut impl Work) -> bool {
     let Some(request) = work.next(lane.data(slot)) else { return false };
-    begun[slot] = cpu::tsc();
     lane.submit(slot, request);
     true
 }
 
-/// Halts until an interrupt, unless an answer came before the device knew that one is wanted.
-fn halt(cpu: &Cpu, disk: &Disk, lanes: &[Lane]) {
-    lanes.iter().for_each(|lane| lane.queue.want_interrupt(true));
-    if !lanes.iter().any(|lane| lane.queue.answered()) {
-        cpu.wait();
-        disk.registers.acknowledge();
+fn finish(lane: &mut Lane, answer: &Answer, work: &mut impl Work) {
+    match answer.status {
+        Status::Ok => work.done(&answer.request, lane.data(answer.slot), answer.cycles),
+        status => work.refused(&answer.request, status),
     }
+}
+
+/// Halts until an interrupt, unless an answer came before the device knew that one is wanted.
+///
+/// The timer ticks each second: an answer that it finds, and the next tick still without the
+/// device's interrupt, means that the interrupt was lost.
+fn halt(cpu: &Cpu, disk: &Disk, lanes: &[Lane]) {
+    let answered = || lanes.iter().any(|lane| lane.queue.answered());
+    let taken = cpu.taken(Interrupt::Device);
+    lanes.iter().for_each(|lane| lane.queue.want_interrupt(true));
+    if answered() {
+        return;
+    }
+    for _ in 0..2 {
+        cpu.wait();
+        if cpu.taken(Interrupt::Device) != taken || !answered() {
+            disk.registers.acknowledge();
+            return;
+        }
+    }
+    fail!(Device, "{}: an answer without its interrupt", disk.registers);
 }

@@ -148,7 +148,7 @@ trap:
 gate:
     jmp [gates + 8 * rax]
 
-.set GATE_INT3, 8
+.set GATE_INT3, 9
 
 wait_gate:                      # rcx = Cpu's counters, rdx = local APIC: until an interrupt
     sti
@@ -170,6 +170,10 @@ read_port_gate:                 # dx = port; al = value
 write_port_gate:                # dx = port, cl = value
     mov al, cl
     out dx, al
+    iretq
+write_port16_gate:              # dx = port, cx = value
+    mov eax, ecx
+    out dx, ax
     iretq
 print_gate:                     # rsi, rcx <= 16 bytes, rdx = COM1's line status
     in al, dx
@@ -229,8 +233,8 @@ vectors:
 .section .rodata, "a", @progbits
     .balign 8
 gates:
-    .quad wait_gate, cpuid_gate, write_msr_gate, read_port_gate, write_port_gate, print_gate
-    .quad ud2_gate, int3_gate, int3_taken, triple_fault_gate
+    .quad wait_gate, cpuid_gate, write_msr_gate, read_port_gate, write_port_gate
+    .quad write_port16_gate, print_gate, ud2_gate, int3_gate, int3_taken, triple_fault_gate
 idt_pointer:
     .short 0x23f
     .quad 0x1007000

@@ -4,12 +4,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::acpi::Acpi;
+use crate::apic;
 use crate::blk::Disk;
 use crate::boot::Boot;
 use crate::cmdline;
 use crate::cpu::Cpu;
+use crate::layout::TRAMPOLINE;
 use crate::orders::Io;
 use crate::power::fail;
+use crate::smp;
 use crate::virtio::mmio::{Kind, Registers};
 
 /// The machine, and the disk that is open.
@@ -23,17 +26,15 @@ pub struct Machine {
 }
 
 /// What of [`Io`] a disk must be opened anew for.
-type Shape = (usize, usize, usize, usize, u64);
+type Shape = (usize, usize, usize, usize, u64, bool);
 
 impl Machine {
-    /// # Safety
-    /// `boot` says the truth of where ACPI's tables are.
-    pub unsafe fn find(cpu: &'static Cpu, boot: Boot) -> Machine {
-        // SAFETY: as the caller's.
-        let acpi = unsafe { Acpi::read(boot.rsdp) };
+    /// Looks for what `boot` leads to.
+    pub fn find(cpu: &'static Cpu, boot: Boot) -> Machine {
+        let acpi = Acpi::read(boot.rsdp);
         let mut windows = acpi.windows.clone();
         windows.extend(cmdline::windows(&boot.cmdline));
-        windows.sort_by_key(|window| window.base);
+        windows.sort_unstable_by_key(|window| window.base);
         windows.dedup_by_key(|window| window.base);
         let devices = windows.into_iter().map(|window| Registers { window }).collect();
         Machine { cpu, boot, acpi, devices, open: None }
@@ -53,13 +54,41 @@ impl Machine {
         }
     }
 
-    /// The disk of `io`, open.
+    /// The disk of `io`, open, and the processors of `io`, running.
     pub fn disk(&mut self, io: &Io) -> &Disk {
-        let shape = (io.disk, io.cpus, io.queues, io.depth, io.size);
+        self.start_cpus(io.cpus);
+        let shape = (io.disk, io.cpus, io.queues, io.depth, io.size, io.interrupts);
         if self.open.as_ref().is_none_or(|(open, _)| *open != shape) {
-            let disk = Disk::open(self.device(Kind::Block, io.disk), io);
-            self.open = Some((shape, disk));
+            let registers = self.device(Kind::Block, io.disk);
+            if io.interrupts {
+                apic::route(&self.acpi.io_apics, registers.window.gsi);
+            }
+            self.open = Some((shape, Disk::open(registers, io)));
         }
         &self.open.as_ref().expect("just opened").1
+    }
+
+    /// Starts processors until so many run.
+    pub fn start_cpus(&self, wanted: usize) {
+        if smp::online() >= wanted {
+            return;
+        }
+        if smp::online() == 1 {
+            let page = TRAMPOLINE as u64;
+            if !self.boot.is_ram(page, page + 0x1000) {
+                fail!(Device, "no RAM at {page:#x} for processors to start");
+            }
+            // SAFETY: it is RAM, and what the monitor left there was read.
+            unsafe { smp::open() };
+        }
+        let own = apic::id();
+        for &id in self.acpi.cpus.iter().filter(|&&id| id != own).skip(smp::online() - 1) {
+            if smp::online() < wanted {
+                smp::start(id);
+            }
+        }
+        if smp::online() < wanted {
+            fail!(Orders, "there are {} processors, not {wanted}", smp::online());
+        }
     }
 }

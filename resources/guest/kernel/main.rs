@@ -7,15 +7,20 @@ extern crate alloc;
 mod acpi;
 #[path = "../src/shared/aml.rs"]
 mod aml;
+mod apic;
 #[path = "../src/shared/area.rs"]
 mod area;
 mod blk;
 mod boot;
+mod clock;
 #[path = "../src/shared/cmdline.rs"]
 mod cmdline;
 mod console;
 mod cpu;
 mod drive;
+mod handover;
+#[path = "../src/shared/histogram.rs"]
+mod histogram;
 mod layout;
 mod lock;
 mod machine;
@@ -25,27 +30,26 @@ mod orders;
 #[path = "../src/shared/pattern.rs"]
 mod pattern;
 mod power;
+mod smp;
 mod steps;
 mod virtio;
 
 use boot::Boot;
 use cpu::Cpu;
+use handover::Handover;
 use machine::Machine;
 
 core::arch::global_asm!(include_str!("entry.s"));
 core::arch::global_asm!(include_str!("bytes.s"));
 
-#[unsafe(no_mangle)]
-static mut starting: *const Cpu = core::ptr::null();
-
 /// Where entry.s brings the boot processor at CPL3; it has printed the `g` of `guest: ` already.
 extern "C" fn start(cpu: &'static Cpu, params: usize, protocol: u64) -> ! {
     console::open();
+    apic::open();
     console::line("uest: ", format_args!("first instruction"));
     // SAFETY: entry.s passes on what the monitor gave it.
-    let boot = unsafe { Boot::read(params, protocol) };
-    // SAFETY: the monitor says where it put ACPI's tables.
-    let mut machine = unsafe { Machine::find(cpu, boot) };
+    let params = unsafe { Handover::at(params) };
+    let mut machine = Machine::find(cpu, Boot::read(params, protocol));
     steps::run(&mut machine);
     power::exit(0)
 }

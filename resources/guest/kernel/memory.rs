@@ -127,6 +127,14 @@ impl Buffers {
         self.place(index).expose_provenance() as u64
     }
 
+    /// Writes to each page.
+    pub fn touch(&mut self) {
+        for offset in (0..self.size * self.count).step_by(4096) {
+            // SAFETY: the byte is in the buffers, and of no meaning yet.
+            unsafe { self.start.wrapping_add(offset).write_volatile(1) };
+        }
+    }
+
     /// The bytes of a buffer.
     ///
     /// # Safety

@@ -1,7 +1,8 @@
 //! How a run ends.
 
-use core::fmt;
+use core::{fmt, ptr};
 
+use crate::acpi::{Place, SoftOff};
 use crate::console::{last_line, say};
 use crate::cpu;
 
@@ -26,6 +27,9 @@ pub enum Failure {
     Panic = 5,
 }
 
+/// Cycles until a way to end the machine counts as missing: monitors may take a moment.
+const PATIENCE: u64 = 1 << 31;
+
 /// Ends the machine with `status`; without a debug-exit port, by a reset.
 pub fn exit(status: u8) -> ! {
     // SAFETY: the write ends the machine, or nothing listens.
@@ -33,10 +37,38 @@ pub fn exit(status: u8) -> ! {
     reboot()
 }
 
+/// Powers off as ACPI says.
+pub fn off(how: Option<SoftOff>) -> ! {
+    match how {
+        Some(SoftOff::SleepControl { register: Place::Memory(address), value }) => {
+            let register = ptr::with_exposed_provenance_mut::<u8>(address);
+            // SAFETY: ACPI says that this register powers off.
+            unsafe { register.write_volatile(value) };
+        }
+        // SAFETY: ACPI says that this register powers off.
+        Some(SoftOff::SleepControl { register: Place::Port(port), value }) => unsafe {
+            cpu::write_port(port, value);
+        },
+        // SAFETY: ACPI says that this register powers off.
+        Some(SoftOff::Pm1 { port, value }) => unsafe { cpu::write_port16(port, value) },
+        None => fail!(Device, "ACPI does not say how to power off"),
+    }
+    be_patient();
+    fail!(Device, "ACPI's way to power off did nothing")
+}
+
+fn be_patient() {
+    let begun = cpu::tsc();
+    while cpu::tsc().wrapping_sub(begun) < PATIENCE {
+        core::hint::spin_loop();
+    }
+}
+
 /// Resets the machine; without a keyboard controller, by a shutdown.
 pub fn reboot() -> ! {
     // SAFETY: the write ends the machine, or nothing listens.
     unsafe { cpu::write_port(I8042, I8042_RESET) };
+    be_patient();
     cpu::triple_fault()
 }
 

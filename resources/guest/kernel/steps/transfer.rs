@@ -1,85 +1,78 @@
 //! Write, verify, zero, discard, flush.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use crate::area::Piece;
 use crate::blk::{Disk, Kind, Request};
 use crate::console::say;
 use crate::drive::{self, Work};
 use crate::machine::Machine;
-use crate::orders::{Order, Step};
-use crate::pattern::{self, BASE_SEED, SECTOR};
+use crate::orders::{Step, Transfer};
+use crate::pattern::{self, SECTOR};
 use crate::power::fail;
+use crate::{clock, cpu, smp};
 
-/// Does a step and says so.
-pub fn run(machine: &mut Machine, step: &Step) {
-    let cpu = machine.cpu;
+/// Does a step, on each of its processors every so many-th piece, and says so.
+pub fn run(machine: &mut Machine, transfer: Transfer, step: &Step) {
+    let boot_cpu = machine.cpu;
+    let begun = cpu::tsc();
     let disk = machine.disk(&step.io);
-    let mut work = Transfer::new(&step.order, pieces(disk, step));
-    drive::drive(cpu, disk, &step.io, &mut work);
-    let (name, bytes) = (name(&step.order), work.bytes);
-    say!("{name} ok bytes={bytes}");
+    let bytes = AtomicU64::new(0);
+    smp::together(boot_cpu, step.io.cpus, &|cpu| {
+        let pieces = pieces(disk, transfer, step).skip(cpu.index).step_by(step.io.cpus);
+        let mut share = Share { transfer, pieces, bytes: 0 };
+        drive::drive(cpu, disk, &step.io, &mut share);
+        bytes.fetch_add(share.bytes, Ordering::Relaxed);
+    });
+    let (bytes, us) = (bytes.into_inner(), clock::microseconds_since(begun));
+    say!("{} ok bytes={bytes} us={us}", step.word);
 }
 
-fn pieces(disk: &Disk, step: &Step) -> impl Iterator<Item = Piece> + use<> {
-    let kind = kind(&step.order);
-    let longest = disk.longest(kind, step.io.size);
+fn pieces(disk: &Disk, transfer: Transfer, step: &Step) -> impl Iterator<Item = Piece> + use<> {
+    let longest = disk.longest(kind(transfer), step.io.size);
     let Some(end) = step.area.end(disk.size) else {
         fail!(Orders, "{:?} does not fit a disk of {} bytes", step.area, disk.size);
     };
-    let end = if kind == Kind::Flush { 0 } else { end };
-    let flush = (kind == Kind::Flush).then_some(Piece { start: 0, length: 0 });
-    flush.into_iter().chain(step.area.pieces(end, longest))
+    // A flush is one request about no bytes.
+    let flush = transfer == Transfer::Flush;
+    let whole = flush.then_some(Piece { start: 0, length: 0 });
+    whole.into_iter().chain(step.area.pieces(if flush { 0 } else { end }, longest))
 }
 
-fn kind(order: &Order) -> Kind {
-    match *order {
-        Order::Write { .. } => Kind::Write,
-        Order::Zero { unmap } => Kind::Zero { unmap },
-        Order::Discard => Kind::Discard,
-        Order::Flush => Kind::Flush,
-        _ => Kind::Read,
+fn kind(transfer: Transfer) -> Kind {
+    match transfer {
+        Transfer::Verify { .. } | Transfer::VerifyZero => Kind::Read,
+        Transfer::Write { .. } => Kind::Write,
+        Transfer::Zero { unmap } => Kind::Zero { unmap },
+        Transfer::Discard => Kind::Discard,
+        Transfer::Flush => Kind::Flush,
     }
 }
 
-fn name(order: &Order) -> &'static str {
-    match order {
-        Order::Write { .. } => "write",
-        Order::Verify { seed: BASE_SEED } => "verify-base",
-        Order::Verify { .. } => "verify",
-        Order::VerifyZero => "verify-zero",
-        Order::Zero { .. } => "zero",
-        Order::Discard => "discard",
-        _ => "flush",
-    }
-}
-
-struct Transfer<'a, Pieces> {
-    order: &'a Order,
-    kind: Kind,
+/// What one processor does.
+struct Share<Pieces> {
+    transfer: Transfer,
     pieces: Pieces,
     bytes: u64,
 }
 
-impl<'a, Pieces> Transfer<'a, Pieces> {
-    fn new(order: &'a Order, pieces: Pieces) -> Self {
-        Transfer { order, kind: kind(order), pieces, bytes: 0 }
-    }
-}
-
-impl<Pieces: Iterator<Item = Piece>> Work for Transfer<'_, Pieces> {
+impl<Pieces: Iterator<Item = Piece>> Work for Share<Pieces> {
     fn next(&mut self, data: &mut [u8]) -> Option<Request> {
         let Piece { start, length } = self.pieces.next()?;
-        if let Order::Write { seed } = self.order {
-            pattern::fill(*seed, start / SECTOR as u64, &mut data[..length as usize]);
+        if let Transfer::Write { seed } = self.transfer {
+            pattern::fill(seed, start / SECTOR as u64, &mut data[..length as usize]);
         }
-        Some(Request { kind: self.kind, start, length })
+        Some(Request { kind: kind(self.transfer), start, length })
     }
 
     fn done(&mut self, request: &Request, data: &mut [u8], _cycles: u64) {
         self.bytes += request.length;
-        let (start, data) = (request.start, &data[..]);
-        match self.order {
-            Order::Verify { seed } => check_pattern(*seed, start, &data[..request.length as usize]),
-            Order::VerifyZero => check_zero(start, &data[..request.length as usize]),
+        let start = request.start;
+        match self.transfer {
+            Transfer::Verify { seed } => {
+                check_pattern(seed, start, &data[..request.length as usize]);
+            }
+            Transfer::VerifyZero => check_zero(start, &data[..request.length as usize]),
             _ => {}
         }
     }
@@ -87,12 +80,8 @@ impl<Pieces: Iterator<Item = Piece>> Work for Transfer<'_, Pieces> {
 
 fn check_pattern(seed: u64, start: u64, data: &[u8]) {
     if let Err((at, wanted)) = pattern::check(seed, start / SECTOR as u64, data) {
-        fail!(
-            Check,
-            "byte {} is {:#04x}, with seed {seed} it should be {wanted:#04x}",
-            start + at as u64,
-            data[at]
-        );
+        let (byte, found) = (start + at as u64, data[at]);
+        fail!(Check, "byte {byte} is {found:#04x}, by seed {seed} it should be {wanted:#04x}");
     }
 }
 

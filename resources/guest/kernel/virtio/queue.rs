@@ -34,6 +34,13 @@ pub struct Segment {
     pub device_writes: bool,
 }
 
+/// What the device says of a request.
+pub struct Answer {
+    pub slot: usize,
+    /// The bytes it wrote.
+    pub length: usize,
+}
+
 /// A queue, and the part of it that the device has not seen or not answered.
 pub struct Queue {
     registers: Registers,
@@ -58,7 +65,7 @@ impl Queue {
     pub fn new(registers: Registers, index: u16, size: u16, features: u64) -> Queue {
         let length = usize::from(size);
         let indirect = features & feature::INDIRECT_DESC != 0;
-        Queue {
+        let queue = Queue {
             registers,
             index,
             size,
@@ -70,7 +77,9 @@ impl Queue {
             next_available: 0,
             next_used: 0,
             shown: 0,
-        }
+        };
+        queue.want_interrupt(false);
+        queue
     }
 
     pub fn index(&self) -> u16 {
@@ -140,21 +149,22 @@ impl Queue {
         since_event < self.next_available.wrapping_sub(self.shown)
     }
 
-    /// An answered request: its slot, and how many bytes the device says it wrote.
-    pub fn answer(&mut self) -> Option<(usize, u32)> {
+    /// The next answer.
+    pub fn answer(&mut self) -> Option<Answer> {
         if self.used.get(1) == self.next_used {
             return None;
         }
         fence(Ordering::Acquire);
         let element = 2 + 4 * usize::from(self.next_used % self.size);
-        let word = |at| u32::from(self.used.get(at)) | u32::from(self.used.get(at + 1)) << 16;
-        let (head, length) = (word(element) as usize, word(element + 2));
+        let head = usize::from(self.used.get(element));
         self.next_used = self.next_used.wrapping_add(1);
         let slot = if self.tables.is_some() { head } else { head / SEGMENTS };
         if slot >= self.slots() {
             fail!(Device, "{}: queue {}: answer to {head}", self.registers, self.index);
         }
-        Some((slot, length))
+        let length =
+            usize::from(self.used.get(element + 2)) | usize::from(self.used.get(element + 3)) << 16;
+        Some(Answer { slot, length })
     }
 
     /// Whether there is an answer.

@@ -76,7 +76,7 @@ impl Blocks {
                 bytes(first, first + 1)
             }
             Blocks::Except(step) => {
-                let first = if block % step == 0 { block + 1 } else { block };
+                let first = if block.is_multiple_of(step) { block + 1 } else { block };
                 bytes(first, first.next_multiple_of(step))
             }
         }

@@ -11,6 +11,8 @@ use crate::pattern::BASE_SEED;
 /// One step: what to do, and for those that use a disk, how and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
+    /// The word that ordered it.
+    pub word: String,
     /// What to do.
     pub order: Order,
     /// How a disk is driven.
@@ -28,18 +30,8 @@ pub enum Order {
     Devices,
     /// Brings up every processor.
     Cpus,
-    /// Writes the pattern of `seed`.
-    Write { seed: u64 },
-    /// Reads and compares with the pattern of `seed`.
-    Verify { seed: u64 },
-    /// Reads and compares with zeroes.
-    VerifyZero,
-    /// Writes zeroes, by WRITE_ZEROES.
-    Zero { unmap: bool },
-    /// Discards.
-    Discard,
-    /// Flushes.
-    Flush,
+    /// Does the same to each part of an area.
+    Transfer(Transfer),
     /// Prints what GET_ID answers.
     Id,
     /// Checks that the disk says it is read-only and refuses a write.
@@ -78,6 +70,23 @@ pub enum Order {
     Reboot,
 }
 
+/// What is done to each part of an area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// Writes the pattern of `seed`.
+    Write { seed: u64 },
+    /// Reads and compares with the pattern of `seed`.
+    Verify { seed: u64 },
+    /// Reads and compares with zeroes.
+    VerifyZero,
+    /// Writes zeroes, by WRITE_ZEROES.
+    Zero { unmap: bool },
+    /// Discards.
+    Discard,
+    /// Flushes the disk, whatever the area.
+    Flush,
+}
+
 /// How a disk is driven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Io {
@@ -104,7 +113,7 @@ impl Default for Io {
 /// Blocks 0 to `blocks` - 1 written in turn; number n goes to block n % `blocks`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamps {
-    /// The number after which to stop.
+    /// How many numbers.
     pub count: u64,
     /// The first number.
     pub from: u64,
@@ -157,7 +166,8 @@ fn read_step(step: &str, defaults: &mut Io, steps: &mut Vec<Step>) -> Result<(),
     let io = io.clone();
     if arguments.word != "use" {
         let order = arguments.order()?;
-        steps.push(Step { order, io, area: arguments.area()? });
+        let word = arguments.word.to_string();
+        steps.push(Step { word, order, io, area: arguments.area()? });
     }
     arguments.all_used()
 }
@@ -205,13 +215,6 @@ impl<'a> Arguments<'a> {
             "hello" => Order::Hello,
             "devices" => Order::Devices,
             "cpus" => Order::Cpus,
-            "write" => Order::Write { seed: self.number()? },
-            "verify" => Order::Verify { seed: self.number()? },
-            "verify-base" => Order::Verify { seed: self.number_or(BASE_SEED)? },
-            "verify-zero" => Order::VerifyZero,
-            "zero" => Order::Zero { unmap: self.named_or("unmap", 0)? != 0 },
-            "discard" => Order::Discard,
-            "flush" => Order::Flush,
             "id" => Order::Id,
             "verify-readonly" => Order::VerifyReadOnly,
             "stamp" => Order::Stamp(self.stamps()?),
@@ -230,6 +233,19 @@ impl<'a> Arguments<'a> {
             "exit" => Order::Exit(small(self.number_or(0)?)?),
             "poweroff" => Order::Poweroff,
             "reboot" => Order::Reboot,
+            _ => Order::Transfer(self.transfer()?),
+        })
+    }
+
+    fn transfer(&mut self) -> Result<Transfer, String> {
+        Ok(match self.word {
+            "write" => Transfer::Write { seed: self.number()? },
+            "verify" => Transfer::Verify { seed: self.number()? },
+            "verify-base" => Transfer::Verify { seed: self.number_or(BASE_SEED)? },
+            "verify-zero" => Transfer::VerifyZero,
+            "zero" => Transfer::Zero { unmap: self.named_or("unmap", 0)? != 0 },
+            "discard" => Transfer::Discard,
+            "flush" => Transfer::Flush,
             word => return Err(format!("there is no order `{word}`")),
         })
     }
@@ -246,7 +262,7 @@ impl<'a> Arguments<'a> {
             Some("irq") => true,
             Some(mode) => return Err(format!("mode={mode} is neither poll nor irq")),
         };
-        if io.cpus == 0 || io.depth == 0 || io.size == 0 || io.size % 512 != 0 {
+        if io.cpus == 0 || io.depth == 0 || io.size == 0 || !io.size.is_multiple_of(512) {
             return Err("cpus, depth and size are at least 1, size a multiple of 512".into());
         }
         if io.queues < io.cpus {
@@ -279,8 +295,8 @@ impl<'a> Arguments<'a> {
         if blocks == 0 {
             return Err("blocks is at least 1".into());
         }
-        let from = self.named_or("from", 1)?;
-        Ok(Stamps { from, blocks, count: self.named_or("count", u64::MAX)? })
+        let count = self.named_or("count", u64::MAX)?.max(1);
+        Ok(Stamps { from: self.named_or("from", 1)?, count, blocks })
     }
 
     fn bench(&mut self) -> Result<Bench, String> {
