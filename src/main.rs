@@ -1,3 +1,44 @@
 //! offshoot: virtual machines whose disks are linked clones.
+//!
+//! ```text
+//!   args ──► cmd/<verb> ──► store (what there is)  +  monitor (what runs)
+//!                                  └── output, failure (what people see)
+//! ```
 
-fn main() {}
+mod args;
+mod cmd;
+mod console;
+mod failure;
+mod monitor;
+mod output;
+mod store;
+mod terminal;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // A monitor is this program, too, and has no time for a command line.
+    if let Some(dir) = monitor::requested() {
+        log_to_stderr(&std::env::var("OFFSHOOT_LOG").unwrap_or_else(|_| "warn".into()));
+        return monitor::main(&dir);
+    }
+    let cli = args::Cli::parse();
+    log_to_stderr(&cli.global.log);
+    match cmd::perform(cli) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => ExitCode::from(failure::report(&error)),
+    }
+}
+
+fn log_to_stderr(filter: &str) {
+    env_logger::Builder::new()
+        .parse_filters(filter)
+        .format(|to, record| {
+            let (now, level) = (store::Timestamp::now(), record.level());
+            writeln!(to, "{now} {level} {}: {}", record.target(), record.args())
+        })
+        .init();
+}

@@ -1,0 +1,333 @@
+//! The command line: what clap knows of it, and nothing of what it does. `cmd` turns it into deeds.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::store::Name;
+use crate::store::name::Pattern;
+
+/// Virtual machines whose disks are linked clones of one shared base
+#[derive(Debug, Parser)]
+#[command(name = "offshoot", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 in use or has dependents, 5 data damaged,
+6 no space, 7 no usable KVM. `run` ends with its guest's status, 124 after --timeout, 125 when
+offshoot itself failed first, 130 after Ctrl-C.";
+
+/// Flags every verb takes, each with an environment variable.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Where images and VMs are kept [default: $XDG_DATA_HOME/offshoot; root: /var/lib/offshoot]
+    #[arg(long, global = true, env = "OFFSHOOT_ROOT", hide_env_values = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// How results are printed; for `image import` also what the file is
+    #[arg(long, global = true, env = "OFFSHOOT_FORMAT", hide_env_values = true)]
+    #[arg(action = ArgAction::Append)]
+    pub format: Vec<Format>,
+    /// Print names only, and no progress
+    #[arg(short, long, global = true, env = "OFFSHOOT_QUIET", hide_env_values = true)]
+    pub quiet: bool,
+    /// What is logged to stderr: error, warn, info, debug, trace, or module=level,...
+    #[arg(long, global = true, env = "OFFSHOOT_LOG", hide_env_values = true)]
+    #[arg(default_value = "warn", value_name = "FILTER")]
+    pub log: String,
+}
+
+/// Both kinds of formats share the flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Results for people
+    Table,
+    /// Results for programs; keys are stable
+    Json,
+    /// `image import`: the file is a raw disk image, whatever it looks like
+    Raw,
+    /// `image import`: not yet
+    #[value(hide = true)]
+    Qcow2,
+    /// `image import`: not yet
+    #[value(hide = true)]
+    Vmdk,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// See many clones of one base run at once: the embedded base and the embedded tiny guest
+    Demo(Demo),
+    /// Images: disks that never change, and that clones stand on
+    #[command(subcommand)]
+    Image(Image),
+    /// Make a VM, or many, on top of an image, without copying it
+    Clone(Clone),
+    /// Clone and start a VM with its serial console on this terminal
+    Run(Run),
+    /// Start VMs
+    Start(Start),
+    /// Press VMs' power buttons, and stop those that do not react
+    Stop(Stop),
+    /// Wait until VMs end, and print how they did
+    Wait(Targets),
+    /// Hold VMs' vCPUs
+    Pause(Targets),
+    /// Let paused VMs go on
+    Resume(Targets),
+    /// Remove VMs with all they own
+    Rm(Rm),
+    /// List VMs
+    Ls(List),
+    /// List VMs that run
+    Ps(List),
+    /// Show everything about VMs
+    Inspect(Targets),
+    /// Print what a VM's console printed
+    Logs(Logs),
+    /// Attach this terminal to a running VM's serial console
+    ///
+    /// At the start of a line, ~. detaches and ~~ sends a ~.
+    Console(Console),
+    /// Show which VMs stand on which images
+    Tree(Tree),
+    /// Check this host and this store, and say what to do
+    Doctor,
+    /// Print the version
+    Version,
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Copy a raw disk image into the store, perhaps with a kernel
+    Import(Import),
+    /// List images
+    Ls,
+    /// Show everything about images
+    Inspect(Targets),
+    /// Read images and compare them with what was imported
+    Verify(Targets),
+    /// Remove images that no VM stands on
+    Rm(Targets),
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The disk image, or a block device
+    pub file: PathBuf,
+    /// What to call the image
+    #[arg(long)]
+    pub name: Name,
+    #[command(flatten)]
+    pub boot: Boot,
+}
+
+/// What is booted.
+#[derive(Clone, Debug, Args)]
+pub struct Boot {
+    /// The kernel: a bzImage or an ELF
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+    /// The initial ramdisk
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line
+    #[arg(long, value_name = "TEXT")]
+    pub cmdline: Option<String>,
+}
+
+/// What a clone is made with.
+#[derive(Clone, Debug, Args)]
+pub struct Machine {
+    /// Virtual CPUs
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=255))]
+    pub cpus: u16,
+    /// Guest memory, as 512M or 2G
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = memory)]
+    pub memory: u64,
+    /// The disk's size if it is to be larger than the image, as 20G
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub disk_size: Option<u64>,
+    /// Something to remember it by
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub notes: String,
+    /// A label; may be given many times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    #[command(flatten)]
+    pub boot: Boot,
+}
+
+#[derive(Debug, Args)]
+pub struct Clone {
+    /// An image
+    pub source: Name,
+    /// The clone's name, or a template as lab-{n:02} [default: SOURCE-1, SOURCE-2, ...]
+    pub name: Option<Pattern>,
+    /// Make so many: NAME-1, NAME-2, ...
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub count: Option<u32>,
+    #[command(flatten)]
+    pub machine: Machine,
+    /// Start them
+    #[arg(long)]
+    pub start: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Keys go to the guest as they are when stdin is a terminal, Ctrl-C too; ~. at the start of a line
+stops the VM. Ctrl-C from anywhere else (stdin is no terminal), SIGTERM and SIGHUP stop it, too.")]
+pub struct Run {
+    /// An image
+    pub source: Name,
+    /// The clone's name [default: the next of SOURCE-1, SOURCE-2, ...]
+    pub name: Option<Name>,
+    /// Remove the clone when it ends
+    #[arg(long)]
+    pub rm: bool,
+    /// Stop it after this time, as 60s or 5m, and end with 124
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+#[derive(Debug, Args)]
+pub struct Start {
+    /// VMs
+    #[arg(required = true)]
+    pub names: Vec<Name>,
+    /// The kernel's command line, this time only
+    #[arg(long, value_name = "TEXT")]
+    pub cmdline: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Stop {
+    /// VMs
+    #[arg(required = true)]
+    pub names: Vec<Name>,
+    /// How long to wait after the power button
+    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
+    /// Do not press the power button: stop at once
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// VMs
+    #[arg(required = true)]
+    pub names: Vec<Name>,
+    /// Stop those that run
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Also those that do not run; `ls` lists them always
+    #[arg(short, long)]
+    pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// A VM
+    pub name: Name,
+    /// Go on until it ends
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Console {
+    /// A VM
+    pub name: Name,
+}
+
+#[derive(Debug, Args)]
+pub struct Tree {
+    /// An image, or a VM; all images when not said
+    pub name: Option<Name>,
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// How many clones
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub count: u32,
+    /// Keep the store it works in, and say where it is
+    #[arg(long)]
+    pub keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Targets {
+    /// Names
+    #[arg(required = true)]
+    pub names: Vec<Name>,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let parser = parse_size::Config::new().with_binary();
+    parser.parse_size(text).map_err(|error| error.to_string())
+}
+
+/// Guest memory in MiB.
+fn memory(text: &str) -> Result<u64, String> {
+    const MIB: u64 = 1 << 20;
+    match size(text)? {
+        bytes if bytes < MIB => Err(format!("{bytes} bytes are not enough; as 512M or 2G")),
+        bytes if bytes % MIB != 0 => Err("it must be whole MiB, as 512M or 2G".into()),
+        bytes => Ok(bytes / MIB),
+    }
+}
+
+/// Seconds, or a number with its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string()),
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("it must be KEY=VALUE".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_binary_and_memory_is_whole_mib() {
+        assert_eq!(size("20G"), Ok(20 << 30));
+        assert_eq!(memory("2G"), Ok(2048));
+        assert!(memory("512").is_err());
+        assert!(memory("1500K").is_err());
+    }
+}

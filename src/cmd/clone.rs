@@ -1,0 +1,32 @@
+//! `clone`: VMs on top of an image.
+
+use anyhow::{Context, Result};
+
+use super::{App, clone_request, start};
+use crate::args;
+use crate::output::{self, Style};
+use crate::store::vm::Names;
+
+/// Makes the clones, prints their names, and starts them when asked.
+pub fn clone(app: &App, args: args::Clone) -> Result<()> {
+    let names = match args.name {
+        Some(pattern) => Names::Given(pattern.expand(args.count)?),
+        None => Names::Next(args.count.unwrap_or(1)),
+    };
+    let cannot = format!("cannot clone {}", args.source);
+    let request = clone_request(args.source, names, args.machine).context(cannot.clone())?;
+    let mut store = app.store()?;
+    let vms = store.clone_image(&request).context(cannot)?;
+    if app.style == Style::Json {
+        let records: Vec<_> = vms.iter().map(|vm| &vm.record).collect();
+        output::print_json(&records)?;
+    } else {
+        let names: String = vms.iter().map(|vm| format!("{}\n", vm.record.name)).collect();
+        output::print(&names)?;
+    }
+    if args.start {
+        let names: Vec<_> = vms.into_iter().map(|vm| vm.record.name).collect();
+        start::start_all(&store, &names, None)?;
+    }
+    Ok(())
+}

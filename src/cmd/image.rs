@@ -1,0 +1,137 @@
+//! `image`: import, ls, inspect, verify, rm.
+
+use anyhow::{Context, Result};
+
+use super::{App, each};
+use crate::args::{self, Format};
+use crate::failure::Failure;
+use crate::output::table::{self, Align};
+use crate::output::{self, Style, human, progress};
+use crate::store::Name;
+use crate::store::image::{Import, Record};
+use crate::store::inventory::ImageRow;
+
+/// Does what was asked with images.
+pub fn image(app: &App, verb: args::Image, formats: &[Format]) -> Result<()> {
+    match verb {
+        args::Image::Import(args) => import(app, args, formats),
+        args::Image::Ls => ls(app),
+        args::Image::Inspect(args) => inspect(app, &args.names),
+        args::Image::Verify(args) => verify(app, &args.names),
+        args::Image::Rm(args) => rm(app, &args.names),
+    }
+}
+
+fn import(app: &App, args: args::Import, formats: &[Format]) -> Result<()> {
+    let cannot = format!("cannot import {} as {}", args.file.display(), args.name);
+    let import = || {
+        refuse_later_formats(&args, formats)?;
+        let request = Import {
+            file: args.file,
+            name: args.name,
+            surely_raw: formats.contains(&Format::Raw),
+            kernel: args.boot.kernel,
+            initrd: args.boot.initrd,
+            cmdline: args.boot.cmdline,
+        };
+        let bar = progress::bytes(format!("importing {}", request.name), app.quiet);
+        let image = app.store()?.import(&request, &mut |done, all| {
+            bar.set_length(all);
+            bar.set_position(done);
+        });
+        bar.finish_and_clear();
+        image
+    };
+    let record = import().context(cannot)?.record;
+    match app.style {
+        Style::Json => output::print_json(&record),
+        Style::Names | Style::Table => output::print(&format!("{}\n", record.name)),
+    }
+}
+
+fn refuse_later_formats(args: &args::Import, formats: &[Format]) -> Result<()> {
+    let format = match formats.iter().find(|f| matches!(f, Format::Qcow2 | Format::Vmdk)) {
+        Some(Format::Qcow2) => "qcow2",
+        Some(Format::Vmdk) => "vmdk",
+        _ => return Ok(()),
+    };
+    let file = args.file.display();
+    Err(Failure::usage(format!("{format} comes in a later version; raw images can be imported"))
+        .hint(format!("qemu-img convert -f {format} -O raw {file} disk.raw"))
+        .into())
+}
+
+fn ls(app: &App) -> Result<()> {
+    let rows = app.store()?.inventory.images()?;
+    match app.style {
+        Style::Json => output::print_json(&rows),
+        Style::Names => {
+            output::print(&rows.iter().map(|row| format!("{}\n", row.name)).collect::<String>())
+        }
+        Style::Table => output::print(&lay_out(&rows)),
+    }
+}
+
+fn lay_out(rows: &[ImageRow]) -> String {
+    let (left, right) = (Align::Left, Align::Right);
+    let header =
+        [("NAME", left), ("SIZE", right), ("CLONES", right), ("CREATED", left), ("DIGEST", left)];
+    table::lay_out(
+        header,
+        rows.iter().map(|row| {
+            [
+                row.name.to_string(),
+                human::bytes(row.size),
+                row.clones.to_string(),
+                human::ago(row.created.age()),
+                human::digest(&row.digest).to_owned(),
+            ]
+        }),
+    )
+}
+
+fn inspect(app: &App, names: &[Name]) -> Result<()> {
+    let store = app.store()?;
+    let mut records: Vec<Record> = Vec::new();
+    let result = each(names, |name| {
+        let image = store.image(name).with_context(|| format!("cannot inspect image {name}"))?;
+        records.push(image.record);
+        Ok(())
+    });
+    match app.style {
+        Style::Json => output::print_json(&records)?,
+        Style::Names | Style::Table => {
+            for record in &records {
+                output::print(&toml::to_string_pretty(record)?)?;
+            }
+        }
+    }
+    result
+}
+
+fn verify(app: &App, names: &[Name]) -> Result<()> {
+    let store = app.store()?;
+    each(names, |name| {
+        let bar = progress::bytes(format!("verifying {name}"), app.quiet);
+        let verified = store.verify_image(name, &mut |done, all| {
+            bar.set_length(all);
+            bar.set_position(done);
+        });
+        bar.finish_and_clear();
+        let image = verified.with_context(|| format!("cannot verify image {name}"))?;
+        match app.style {
+            Style::Table => {
+                output::print(&format!("{name}: unchanged ({})\n", image.record.base.digest))
+            }
+            Style::Names => output::print(&format!("{name}\n")),
+            Style::Json => output::print_json(&image.record),
+        }
+    })
+}
+
+fn rm(app: &App, names: &[Name]) -> Result<()> {
+    let mut store = app.store()?;
+    each(names, |name| {
+        store.remove_image(name).with_context(|| format!("cannot remove image {name}"))
+    })
+}

@@ -1,0 +1,129 @@
+//! `ls` and `ps`: the VMs there are.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::App;
+use crate::monitor::{End, State};
+use crate::output::table::{self, Align};
+use crate::output::{self, Style, human};
+use crate::store::inventory::VmRow;
+use crate::store::{Name, Store, Timestamp, vm};
+
+/// What a list says of a VM. The keys are stable.
+#[derive(Serialize)]
+pub struct View {
+    pub name: Name,
+    pub id: String,
+    pub image: Name,
+    pub state: &'static str,
+    pub pid: Option<u32>,
+    pub since: Option<Timestamp>,
+    pub end: Option<End>,
+    pub cpus: u16,
+    pub memory_mib: u64,
+    /// Bytes its delta takes on the disk.
+    pub own_bytes: u64,
+    pub created: Timestamp,
+    pub notes: String,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Lists VMs: all, or those that run.
+pub fn ls(app: &App, all: bool) -> Result<()> {
+    let mut views = views(&app.store()?)?;
+    if !all {
+        views.retain(|view| matches!(view.state, "starting" | "running" | "paused"));
+    }
+    match app.style {
+        Style::Json => output::print_json(&views),
+        Style::Names => {
+            output::print(&views.iter().map(|view| format!("{}\n", view.name)).collect::<String>())
+        }
+        Style::Table => output::print(&lay_out(&views)),
+    }
+}
+
+/// All VMs with their states.
+pub fn views(store: &Store) -> Result<Vec<View>> {
+    let rows = store.inventory.vms()?;
+    Ok(rows.into_iter().map(|row| View::new(&store.paths.vm(&row.id), row)).collect())
+}
+
+impl View {
+    fn new(dir: &Path, row: VmRow) -> View {
+        let state = State::ask(dir);
+        let word = match &state {
+            Ok(_) if !dir.exists() => "missing",
+            Ok(state) => state.word(),
+            Err(_) => "damaged",
+        };
+        let (holder, end) = match state {
+            Ok(State::Running(holder) | State::Paused(holder)) => (Some(holder), None),
+            Ok(State::Stopped(end)) => (None, Some(end)),
+            _ => (None, None),
+        };
+        View {
+            state: word,
+            pid: holder.as_ref().map(|holder| holder.pid),
+            since: holder.map(|holder| holder.since),
+            end,
+            own_bytes: bytes_on_disk(&dir.join(vm::DELTA)),
+            name: row.name,
+            id: row.id,
+            image: row.image,
+            cpus: row.cpus,
+            memory_mib: row.memory_mib,
+            created: row.created,
+            notes: row.notes,
+            labels: row.labels,
+        }
+    }
+
+    /// The state and what belongs to it, in a few words.
+    pub fn status(&self) -> String {
+        match (&self.since, &self.end) {
+            (Some(since), _) => format!("{} {}", self.state, human::span(since.age())),
+            (_, Some(end)) => format!("{} ({})", self.state, end.status),
+            _ => self.state.to_owned(),
+        }
+    }
+}
+
+/// What a file takes on its filesystem; nothing when it is not there.
+pub fn bytes_on_disk(path: &Path) -> u64 {
+    path.metadata().map_or(0, |file| file.blocks() * 512)
+}
+
+fn lay_out(views: &[View]) -> String {
+    use Align::{Left, Right};
+    let header = [
+        ("NAME", Left),
+        ("STATE", Left),
+        ("IMAGE", Left),
+        ("CPUS", Right),
+        ("MEMORY", Right),
+        ("OWN", Right),
+        ("CREATED", Left),
+        ("NOTES", Left),
+    ];
+    table::lay_out(
+        header,
+        views.iter().map(|view| {
+            [
+                view.name.to_string(),
+                view.status(),
+                view.image.to_string(),
+                view.cpus.to_string(),
+                human::bytes(view.memory_mib << 20),
+                human::bytes(view.own_bytes),
+                human::ago(view.created.age()),
+                view.notes.clone(),
+            ]
+        }),
+    )
+}

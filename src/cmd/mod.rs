@@ -1,0 +1,131 @@
+//! What each verb does. One file for each; a `Targets` verb does its work name by name.
+
+mod clone;
+mod completion;
+mod console;
+mod demo;
+mod doctor;
+mod image;
+mod inspect;
+mod logs;
+mod ls;
+mod pause;
+mod rm;
+mod run;
+mod start;
+mod stop;
+mod tree;
+mod version;
+mod wait;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::args::{self, Cli, Format, Global, Verb};
+use crate::failure::{Failure, Several};
+use crate::output::Style;
+use crate::store::{Name, Store, paths, vm};
+
+/// What every verb knows.
+pub struct App {
+    root: PathBuf,
+    style: Style,
+    quiet: bool,
+}
+
+impl App {
+    fn new(global: &Global, verb: &Verb) -> Result<App> {
+        let root = global.root.clone().map_or_else(paths::default_root, Ok)?;
+        let json = global.format.contains(&Format::Json);
+        let style = match (json, global.quiet) {
+            (true, _) => Style::Json,
+            (false, true) => Style::Names,
+            (false, false) => Style::Table,
+        };
+        let of_disk = global.format.iter().find(|f| !matches!(f, Format::Table | Format::Json));
+        if let Some(format) = of_disk
+            && !matches!(verb, Verb::Image(args::Image::Import(_)))
+        {
+            let what = format!("--format {format:?} is for image import").to_lowercase();
+            return Err(Failure::usage(what).hint("--format table or --format json").into());
+        }
+        Ok(App { root, style, quiet: global.quiet })
+    }
+
+    fn store(&self) -> Result<Store> {
+        Store::open(&self.root)
+    }
+}
+
+/// Does what was asked; says what the process is to end with.
+///
+/// # Errors
+/// It could not be done.
+pub fn perform(cli: Cli) -> Result<u8> {
+    let app = App::new(&cli.global, &cli.verb)?;
+    match cli.verb {
+        Verb::Run(args) => return run::run(&app, args),
+        Verb::Demo(args) => return demo::demo(&app, &args),
+        Verb::Image(args) => image::image(&app, args, &cli.global.format)?,
+        Verb::Clone(args) => clone::clone(&app, args)?,
+        Verb::Start(args) => start::start(&app, &args)?,
+        Verb::Stop(args) => stop::stop(&app, &args)?,
+        Verb::Wait(args) => wait::wait(&app, &args.names)?,
+        Verb::Pause(args) => pause::pause(&app, &args.names)?,
+        Verb::Resume(args) => pause::resume(&app, &args.names)?,
+        Verb::Rm(args) => rm::rm(&app, &args)?,
+        Verb::Ls(_) => ls::ls(&app, true)?,
+        Verb::Ps(args) => ls::ls(&app, args.all)?,
+        Verb::Inspect(args) => inspect::inspect(&app, &args.names)?,
+        Verb::Logs(args) => logs::logs(&app, &args)?,
+        Verb::Console(args) => console::console(&app, &args.name)?,
+        Verb::Tree(args) => tree::tree(&app, args.name.as_ref())?,
+        Verb::Doctor => return doctor::doctor(&app),
+        Verb::Version => version::version(&app)?,
+        Verb::Completion { shell } => completion::completion(shell)?,
+    }
+    Ok(0)
+}
+
+/// Does something to each name, all of them even if some fail.
+fn each<'a>(names: &'a [Name], mut act: impl FnMut(&'a Name) -> Result<()>) -> Result<()> {
+    let mut errors: Vec<anyhow::Error> = names.iter().filter_map(|name| act(name).err()).collect();
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(errors.remove(0)),
+        _ => Err(Several(errors).into()),
+    }
+}
+
+/// What a clone is to be made with, as the store wants it.
+fn clone_request(
+    source: Name,
+    names: vm::Names,
+    machine: args::Machine,
+) -> Result<vm::CloneRequest> {
+    Ok(vm::CloneRequest {
+        source,
+        names,
+        cpus: machine.cpus,
+        memory_mib: machine.memory,
+        disk_size: machine.disk_size,
+        boot: vm::Boot {
+            kernel: machine.boot.kernel.map(present).transpose()?,
+            initrd: machine.boot.initrd.map(present).transpose()?,
+            cmdline: machine.boot.cmdline,
+        },
+        notes: machine.notes,
+        labels: machine.labels.into_iter().collect(),
+    })
+}
+
+/// A file the clone will need at every start, by a path that holds wherever it is started from.
+fn present(path: PathBuf) -> Result<PathBuf> {
+    let not_there = |error| Failure::not_found(format!("cannot use {}: {error}", path.display()));
+    let full = path.canonicalize().map_err(not_there)?;
+    match full.is_file() {
+        true => Ok(full),
+        false => Err(Failure::usage(format!("{} is not a file", path.display())).into()),
+    }
+}

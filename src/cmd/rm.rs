@@ -1,0 +1,31 @@
+//! `rm`: a VM and everything it owns, gone.
+
+use anyhow::{Context, Result};
+
+use super::{App, each};
+use crate::args;
+use crate::failure::Failure;
+use crate::monitor::{self, State};
+use crate::store::{Name, Store};
+
+/// Removes VMs; those that run only when forced to.
+pub fn rm(app: &App, args: &args::Rm) -> Result<()> {
+    let mut store = app.store()?;
+    each(&args.names, |name| {
+        remove(&mut store, name, args.force).with_context(|| format!("cannot remove {name}"))
+    })
+}
+
+fn remove(store: &mut Store, name: &Name, force: bool) -> Result<()> {
+    let dir = store.vm_dir(name)?;
+    let state = State::of(&dir)?;
+    if state.is_live() && !force {
+        return Err(Failure::in_use(format!("it is {}", state.word()))
+            .hint(format!("offshoot stop {name}, or offshoot rm -f {name}"))
+            .into());
+    }
+    if state.is_live() {
+        monitor::kill(&dir)?;
+    }
+    store.remove_vm(name)
+}

@@ -1,0 +1,214 @@
+//! How the program fails: an exit code, what was attempted and why, and what to try next.
+
+use std::fmt::{self, Display};
+use std::io;
+
+use blockdev::ErrorKind;
+use rusqlite::ErrorCode;
+use serde::{Deserialize, Serialize};
+
+/// Exit codes. 120 to 123 are a machine's own ends, see [`vmm::Exit::status`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Code {
+    /// It failed, and nothing below says it better.
+    Failed = 1,
+    /// The command makes no sense.
+    Usage = 2,
+    /// There is no such image or VM.
+    NotFound = 3,
+    /// It is in use, its name is taken, or others depend on it.
+    InUse = 4,
+    /// Data is not what it was, or not what it says.
+    Integrity = 5,
+    /// No space left.
+    NoSpace = 6,
+    /// KVM is absent or forbidden.
+    NoKvm = 7,
+    /// The time given was up.
+    Timeout = 124,
+    /// `run` failed before its guest ran.
+    Early = 125,
+    /// Ended by Ctrl-C.
+    Interrupted = 130,
+}
+
+/// A failure with its own exit code; a link in an [`anyhow::Error`] chain.
+#[derive(Debug)]
+pub struct Failure {
+    code: Code,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure of any kind; `message` says what is wrong, in one line.
+    pub fn new(code: Code, message: impl Display) -> Failure {
+        Failure { code, message: message.to_string(), hint: None }
+    }
+
+    /// Something named is not there.
+    pub fn not_found(message: impl Display) -> Failure {
+        Failure::new(Code::NotFound, message)
+    }
+
+    /// Something is used by another, so this cannot be done to it.
+    pub fn in_use(message: impl Display) -> Failure {
+        Failure::new(Code::InUse, message)
+    }
+
+    /// What was asked makes no sense.
+    pub fn usage(message: impl Display) -> Failure {
+        Failure::new(Code::Usage, message)
+    }
+
+    /// Adds the next thing to try.
+    pub fn hint(self, hint: impl Display) -> Failure {
+        Failure { hint: Some(hint.to_string()), ..self }
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Several failures of one command, each about another VM.
+#[derive(Debug)]
+pub struct Several(pub Vec<anyhow::Error>);
+
+impl Display for Several {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of them failed", self.0.len())
+    }
+}
+
+impl std::error::Error for Several {}
+
+/// The process's stdout was closed by its reader: the end of the work, not a failure.
+#[derive(Debug)]
+pub struct StdoutClosed;
+
+impl Display for StdoutClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads the output any more")
+    }
+}
+
+impl std::error::Error for StdoutClosed {}
+
+/// The exit code an error means.
+pub fn code(error: &anyhow::Error) -> Code {
+    if let Some(Several(errors)) = error.downcast_ref() {
+        return errors.first().map_or(Code::Failed, code);
+    }
+    error.chain().find_map(code_of_link).unwrap_or(Code::Failed)
+}
+
+fn code_of_link(link: &(dyn std::error::Error + 'static)) -> Option<Code> {
+    if let Some(failure) = link.downcast_ref::<Failure>() {
+        return Some(failure.code);
+    }
+    if let Some(error) = link.downcast_ref::<io::Error>() {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        return full.contains(&error.kind()).then_some(Code::NoSpace);
+    }
+    if let Some(error) = link.downcast_ref::<blockdev::Error>() {
+        return code_of_disk(error.kind());
+    }
+    if let Some(vmm::Error::Kvm(_)) = link.downcast_ref() {
+        return Some(Code::NoKvm);
+    }
+    match link.downcast_ref::<rusqlite::Error>()?.sqlite_error_code()? {
+        ErrorCode::DiskFull => Some(Code::NoSpace),
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(Code::Integrity),
+        ErrorCode::DatabaseBusy => Some(Code::InUse),
+        _ => None,
+    }
+}
+
+fn code_of_disk(kind: ErrorKind) -> Option<Code> {
+    match kind {
+        ErrorKind::NotFound => Some(Code::NotFound),
+        ErrorKind::Busy | ErrorKind::Exists => Some(Code::InUse),
+        ErrorKind::Integrity => Some(Code::Integrity),
+        ErrorKind::NoSpace => Some(Code::NoSpace),
+        _ => None,
+    }
+}
+
+/// The whole chain in one line, no part of it twice.
+pub fn text(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for link in error.chain().map(ToString::to_string) {
+        if text.ends_with(&link) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&link);
+    }
+    text
+}
+
+/// The next thing to try, when a link of the chain knows it.
+pub fn hint(error: &anyhow::Error) -> Option<&str> {
+    error.chain().find_map(|link| match link.downcast_ref::<Failure>() {
+        Some(failure) => failure.hint.as_deref(),
+        None => link.downcast_ref::<blockdev::Error>()?.advice(),
+    })
+}
+
+/// Prints an error for people, once, and returns what the process is to end with.
+pub fn report(error: &anyhow::Error) -> u8 {
+    if error.is::<StdoutClosed>() {
+        return 0;
+    }
+    match error.downcast_ref::<Several>() {
+        Some(Several(errors)) => errors.iter().for_each(print),
+        None => print(error),
+    }
+    code(error) as u8
+}
+
+fn print(error: &anyhow::Error) {
+    eprintln!("offshoot: {}", text(error));
+    if let Some(hint) = hint(error) {
+        eprintln!("try: {hint}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn the_innermost_failure_gives_code_and_hint() {
+        let error =
+            Err::<(), _>(Failure::not_found("there is no image x").hint("offshoot image ls"))
+                .context("cannot clone x")
+                .expect_err("it failed");
+        assert_eq!(code(&error), Code::NotFound);
+        assert_eq!(hint(&error), Some("offshoot image ls"));
+        assert_eq!(text(&error), "cannot clone x: there is no image x");
+    }
+
+    #[test]
+    fn a_full_disk_is_recognised_at_any_depth() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = anyhow::Error::new(full).context("cannot write base").context("cannot import");
+        assert_eq!(code(&error), Code::NoSpace);
+    }
+
+    #[test]
+    fn a_cause_its_parent_repeats_is_printed_once() {
+        let error = anyhow::anyhow!("disk on fire").context("cannot start: disk on fire");
+        assert_eq!(text(&error), "cannot start: disk on fire");
+    }
+}

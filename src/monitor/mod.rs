@@ -1,0 +1,50 @@
+//! Monitors: one child process for each running VM, and how commands start, watch and end them.
+//!
+//! ```text
+//!   start, run                               offshoot vmm --dir vms/<id>
+//!   takes the VM's lock, opens sockets
+//!   spawns /proc/self/exe ────────────────►  in a session of its own
+//!   Job { spec } + descriptors ── stdin ──►  holds the lock for as long as it lives
+//!   "it runs" or why not       ◄── stdin ──  vmm::run ... exit.json
+//! ```
+//! There is no daemon: what is known of a VM is its lock, who signed it, and `exit.json`.
+
+mod end;
+mod job;
+mod runtime;
+mod serve;
+mod spawn;
+mod state;
+mod stop;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use vmm::control::Client;
+
+pub use end::End;
+pub use job::Answer;
+pub use serve::{main, requested};
+pub use spawn::{Monitor, Settings, spec, start};
+pub use state::State;
+pub use stop::{kill, process, shut_down, wait};
+
+/// How long a running monitor may take to do what it is asked.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The control client of the VM in `dir`.
+///
+/// # Errors
+/// It does not run.
+pub fn control(dir: &Path) -> Result<Client> {
+    Ok(state::client(&state::holder(dir)?, PATIENCE))
+}
+
+/// The console socket of the VM in `dir`.
+///
+/// # Errors
+/// It does not run.
+pub fn console_socket(dir: &Path) -> Result<PathBuf> {
+    Ok(state::holder(dir)?.sockets.join(runtime::CONSOLE))
+}

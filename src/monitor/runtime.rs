@@ -1,0 +1,90 @@
+//! Where a running VM's sockets are: short paths, because a socket's is at most 107 bytes, in a
+//! directory that is the user's alone, because whoever can connect owns the VM.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+/// The control socket's name.
+pub const CONTROL: &str = "control.sock";
+/// The console socket's name.
+pub const CONSOLE: &str = "console.sock";
+
+/// Room for `/<id>/control.sock` in a socket's path of 107 bytes.
+const LONGEST_BASE: usize = 107 - 16 - CONTROL.len() - 2;
+
+/// Makes the directory for the VM `id`, without anything left over in it.
+///
+/// # Errors
+/// It cannot be made, or somebody else could get in.
+pub fn create(id: &str) -> Result<PathBuf> {
+    let base = base();
+    private(&base)?;
+    let dir = base.join(id);
+    private(&dir)?;
+    Ok(dir)
+}
+
+/// Opens a listening socket in place of what an earlier monitor left there.
+///
+/// # Errors
+/// The filesystem refuses.
+pub fn listen(path: &Path) -> Result<UnixListener> {
+    let bind = || {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        UnixListener::bind(path)
+    };
+    bind().with_context(|| format!("cannot make the socket {}", path.display()))
+}
+
+/// Takes the directory away; what is in it is of use only while the VM runs.
+pub fn remove(dir: &Path) {
+    if let Err(error) = fs::remove_dir_all(dir) {
+        log::debug!("{} is left behind: {error}", dir.display());
+    }
+}
+
+/// `$XDG_RUNTIME_DIR/offshoot`, or what comes nearest to it.
+fn base() -> PathBuf {
+    let user = rustix::process::geteuid();
+    let given = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("offshoot"));
+    match given {
+        Some(dir) if dir.is_absolute() && dir.as_os_str().len() <= LONGEST_BASE => dir,
+        _ if user.is_root() => PathBuf::from("/run/offshoot"),
+        _ => std::env::temp_dir().join(format!("offshoot-{}", user.as_raw())),
+    }
+}
+
+/// Makes a directory only this user can enter, or checks that the one there is such.
+fn private(dir: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(false).mode(0o700).create(dir);
+    let made = match made {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir)
+        }
+        made => made,
+    };
+    match made {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check(dir),
+        Err(error) => Err(error).with_context(|| format!("cannot create {}", dir.display())),
+    }
+}
+
+fn check(dir: &Path) -> Result<()> {
+    let found = fs::symlink_metadata(dir)?;
+    let mine = found.uid() == rustix::process::geteuid().as_raw();
+    ensure!(
+        found.is_dir() && mine && found.mode() & 0o077 == 0,
+        "{} must be a directory of this user with mode 0700",
+        dir.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The monitor's side: `offshoot vmm --dir vms/<id>`. It does next to nothing before the machine,
+//! because this is what a start is made of.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use super::end::{End, Report};
+use super::job::{self, Job};
+use super::runtime;
+use crate::failure;
+use crate::store::Timestamp;
+use crate::store::lock::{Holder, Lock, Phase};
+
+/// The VM's directory, when this process is to be its monitor. Looked at before anything else.
+pub fn requested() -> Option<PathBuf> {
+    let mut words = std::env::args_os().skip(1);
+    match [words.next()?, words.next()?, words.next()?] {
+        [verb, flag, dir] if verb == OsStr::new("vmm") && flag == OsStr::new("--dir") => {
+            Some(dir.into())
+        }
+        _ => None,
+    }
+}
+
+/// Runs the machine it is told to, to its end.
+pub fn main(dir: &Path) -> ExitCode {
+    // A monitor outlives its terminal; it fails only where it has a session already.
+    let _ = rustix::process::setsid();
+    let started = Timestamp::now();
+    let parent = io::stdin();
+    let (job, handles) = match job::receive(parent.as_fd()).and_then(Handles::sort) {
+        Ok(it) => it,
+        Err(error) => return ExitCode::from(failure::report(&error)),
+    };
+    let (result, _lock) = run(dir, &job, handles, parent.as_fd().try_clone_to_owned());
+    let end = End::of(&result, started);
+    if let Err(error) = end.save(dir) {
+        log::error!("{}", failure::text(&error));
+    }
+    if let Err(error) = &result {
+        log::error!("{}", failure::text(error));
+        job::report(parent.as_fd(), &Report::of(error));
+    }
+    runtime::remove(&job.sockets);
+    ExitCode::from(end.status)
+}
+
+/// The descriptors that came with the job.
+struct Handles {
+    lock: Lock,
+    control: UnixListener,
+    console: UnixListener,
+    log: File,
+    attached: Option<UnixStream>,
+}
+
+impl Handles {
+    fn sort((job, descriptors): (Job, Vec<OwnedFd>)) -> Result<(Job, Handles)> {
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || descriptors.next().context("the job came with too few descriptors");
+        let handles = Handles {
+            lock: Lock::inherit(next()?),
+            control: next()?.into(),
+            console: next()?.into(),
+            log: next()?.into(),
+            attached: next().ok().map(UnixStream::from),
+        };
+        Ok((job, handles))
+    }
+}
+
+/// Signs the lock, runs the machine, and gives the lock back to be held until the end is recorded.
+fn run(
+    dir: &Path,
+    job: &Job,
+    handles: Handles,
+    started: io::Result<OwnedFd>,
+) -> (Result<vmm::Exit>, Lock) {
+    let Handles { mut lock, control, console, log, attached } = handles;
+    let machine = || {
+        lock.sign(&Holder::this_process(Phase::Running, job.sockets.clone()))?;
+        End::clear(dir)?;
+        let shell = vmm::Shell {
+            control: Some(control),
+            console: Some(console),
+            attached,
+            log: Some(log),
+            started: Some(started?),
+        };
+        Ok(vmm::run(&job.spec, shell)?)
+    };
+    let result = machine();
+    (result, lock)
+}

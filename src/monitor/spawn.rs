@@ -1,0 +1,153 @@
+//! The starting side: from a VM in the store to a monitor that runs it.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result};
+use blockdev::{Engine, StackSpec};
+
+use super::end::End;
+use super::job::{self, Answer, Job};
+use super::runtime;
+use crate::failure::{Code, Failure};
+use crate::store::lock::{Holder, Lock, Phase};
+use crate::store::{Image, Vm};
+
+/// What a kernel is told where nobody says otherwise: print on the serial port, use the disk, and
+/// end instead of waiting after a panic.
+const DEFAULT_CMDLINE: &str = "console=ttyS0 root=/dev/vda rw panic=-1";
+
+/// What is asked of this start, beside what the VM's record says.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// The kernel's command line, this time only.
+    pub cmdline: Option<String>,
+    /// A console client that sees the first byte.
+    pub attached: Option<UnixStream>,
+}
+
+/// A monitor this process started.
+#[derive(Debug)]
+pub struct Monitor {
+    child: Child,
+    socket: OwnedFd,
+}
+
+/// Starts a monitor for `vm`. It is still about to start the machine when this returns.
+///
+/// # Errors
+/// The VM runs already, has no kernel, or a file it needs cannot be opened.
+pub fn start(vm: &Vm, image: &Image, settings: Settings) -> Result<Monitor> {
+    let spec = spec(vm, image, settings.cmdline)?;
+    let mut lock = Lock::take(&vm.dir)?;
+    let sockets = runtime::create(&vm.record.id())?;
+    lock.sign(&Holder::this_process(Phase::Starting, sockets.clone()))?;
+    let started = launch(vm, &lock, Job { spec, sockets }, settings.attached);
+    if started.is_err() && End::load(&vm.dir).is_ok_and(|end| end.is_none()) {
+        lock.unsign()?;
+    }
+    started
+}
+
+fn launch(vm: &Vm, lock: &Lock, job: Job, attached: Option<UnixStream>) -> Result<Monitor> {
+    let control = runtime::listen(&job.sockets.join(runtime::CONTROL))?;
+    let console = runtime::listen(&job.sockets.join(runtime::CONSOLE))?;
+    let console_log = open_log(&vm.console_log())?;
+    let (socket, theirs) = job::channel()?;
+    let child = Command::new("/proc/self/exe")
+        .args(["vmm", "--dir"])
+        .arg(&vm.dir)
+        .stdin(theirs)
+        .stdout(Stdio::null())
+        .stderr(open_log(&vm.monitor_log())?)
+        .spawn()
+        .context("cannot start a process for it")?;
+    let mut descriptors = vec![lock.as_fd(), control.as_fd(), console.as_fd(), console_log.as_fd()];
+    descriptors.extend(attached.as_ref().map(AsFd::as_fd));
+    let monitor = Monitor { child, socket };
+    job::send(monitor.socket.as_fd(), &job, &descriptors)?;
+    Ok(monitor)
+}
+
+impl Monitor {
+    /// Waits until the vCPUs run.
+    ///
+    /// # Errors
+    /// Why they never will.
+    pub fn wait_until_runs(&self) -> Result<()> {
+        match job::answer(&self.socket)? {
+            Answer::Runs => Ok(()),
+            Answer::Failed(report) => Err(report.into()),
+            Answer::Ended => Err(Failure::new(Code::Failed, "its monitor died").into()),
+        }
+    }
+
+    /// The socket its answers come on; readable when there is one, and when it ends.
+    pub fn answers(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Reads an answer that is there.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub fn answer(&self) -> Result<Answer> {
+        job::answer(&self.socket)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Somebody else waited for it.
+    pub fn reap(&mut self) -> Result<()> {
+        self.child.wait().context("cannot wait for its monitor")?;
+        Ok(())
+    }
+}
+
+/// The machine a VM's record describes.
+///
+/// # Errors
+/// Neither it nor its image has a kernel.
+pub fn spec(vm: &Vm, image: &Image, cmdline: Option<String>) -> Result<vmm::Spec> {
+    let record = &vm.record;
+    let own = &record.boot;
+    let kernel = own.kernel.clone().or_else(|| image.kernel()).ok_or_else(|| {
+        Failure::usage(format!("neither it nor its image {} has a kernel", image.record.name))
+            .hint(format!("offshoot run {} --kernel FILE", image.record.name))
+    })?;
+    let cmdline = cmdline
+        .or_else(|| own.cmdline.clone())
+        .or_else(|| image.record.cmdline.clone())
+        .unwrap_or_else(|| DEFAULT_CMDLINE.into());
+    let disk = vmm::spec::DiskSpec {
+        id: record.id(),
+        stack: StackSpec { base: image.base(), delta: Some(vm.delta()) },
+        queues: None,
+        engine: Engine::Auto,
+    };
+    Ok(vmm::Spec {
+        name: record.name.to_string(),
+        uuid: record.uuid,
+        cpus: record.cpus,
+        memory_mib: record.memory_mib,
+        boot: vmm::spec::Boot {
+            kernel,
+            initrd: own.initrd.clone().or_else(|| image.initrd()),
+            cmdline,
+            protocol: None,
+        },
+        disks: vec![disk],
+    })
+}
+
+fn open_log(path: &Path) -> Result<File> {
+    File::options()
+        .append(true)
+        .create(true)
+        .open(path)
+        .with_context(|| format!("cannot open {}", path.display()))
+}

@@ -1,0 +1,101 @@
+//! What a VM is doing, as its lock and its exit record tell.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use vmm::control::Client;
+
+use super::end::End;
+use super::runtime;
+use crate::failure::Failure;
+use crate::store::lock::{self, Holder, Phase};
+
+/// How long a list waits for one of its many monitors.
+const GLANCE: Duration = Duration::from_millis(200);
+
+/// What a VM is doing. Each state carries what is known only in it.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// It has never run.
+    Created,
+    /// Somebody is starting or removing it.
+    Starting,
+    /// Its monitor lives.
+    Running(Holder),
+    /// Its monitor lives and holds the vCPUs.
+    Paused(Holder),
+    /// It ran, and ended like this.
+    Stopped(End),
+    /// Its monitor was killed: there is no record of an end.
+    Killed,
+}
+
+impl State {
+    /// The state of the VM in `dir`, without asking its monitor: a paused one counts as running.
+    ///
+    /// # Errors
+    /// Its files cannot be read.
+    pub fn of(dir: &Path) -> Result<State> {
+        let seen = lock::look(dir)?;
+        match (seen.held, seen.holder) {
+            (true, Some(holder)) if holder.phase == Phase::Running => Ok(State::Running(holder)),
+            (true, _) => Ok(State::Starting),
+            (false, holder) => Ok(match (End::load(dir)?, holder) {
+                (Some(end), _) => State::Stopped(end),
+                (None, Some(Holder { phase: Phase::Running, .. })) => State::Killed,
+                (None, _) => State::Created,
+            }),
+        }
+    }
+
+    /// As [`of`](State::of), and asks a running monitor whether it is paused.
+    ///
+    /// # Errors
+    /// As [`of`](State::of).
+    pub fn ask(dir: &Path) -> Result<State> {
+        Ok(match State::of(dir)? {
+            State::Running(holder) if is_paused(&holder) => State::Paused(holder),
+            state => state,
+        })
+    }
+
+    /// Whether its monitor lives.
+    pub fn is_live(&self) -> bool {
+        matches!(self, State::Starting | State::Running(_) | State::Paused(_))
+    }
+
+    /// In one word, which programs may rely on.
+    pub fn word(&self) -> &'static str {
+        match self {
+            State::Created => "created",
+            State::Starting => "starting",
+            State::Running(_) => "running",
+            State::Paused(_) => "paused",
+            State::Stopped(_) => "stopped",
+            State::Killed => "killed",
+        }
+    }
+}
+
+/// A monitor that does not answer is not paused, as far as anybody can tell.
+fn is_paused(holder: &Holder) -> bool {
+    let instance = client(holder, GLANCE).describe();
+    instance.is_ok_and(|instance| instance.state == vmm::control::state::State::Paused)
+}
+
+/// The control client of a monitor.
+pub fn client(holder: &Holder, timeout: Duration) -> Client {
+    Client::new(&holder.sockets.join(runtime::CONTROL), timeout)
+}
+
+/// Who runs the VM in `dir`.
+///
+/// # Errors
+/// Nobody does.
+pub fn holder(dir: &Path) -> Result<Holder> {
+    match State::of(dir)? {
+        State::Running(holder) | State::Paused(holder) => Ok(holder),
+        state => Err(Failure::in_use(format!("it is not running but {}", state.word())).into()),
+    }
+}

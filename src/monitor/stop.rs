@@ -1,0 +1,134 @@
+//! Waiting for VMs to end, and ending them. All waiting is on a pidfd: nothing is polled.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use super::state::{State, client};
+use crate::failure::{Code, Failure};
+use crate::store::lock::{self, Holder, Seen};
+
+/// How long a monitor may take to answer, and then to end, before it is killed.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Between looks at a lock whose holder has not signed it yet, which takes it microseconds.
+const SIGNING: Duration = Duration::from_millis(1);
+
+/// Waits until nobody runs the VM in `dir`; `false` when `deadline` came first.
+///
+/// # Errors
+/// Its files cannot be read.
+pub fn wait(dir: &Path, deadline: Option<Instant>) -> Result<bool> {
+    loop {
+        let Seen { held: true, holder } = lock::look(dir)? else {
+            return Ok(true);
+        };
+        let ended = match &holder {
+            Some(holder) => wait_for(dir, holder, deadline)?,
+            None => None,
+        };
+        if ended == Some(false) || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Ok(false);
+        }
+        if ended.is_none() {
+            std::thread::sleep(SIGNING);
+        }
+    }
+}
+
+/// Waits for one holder: whether it ended in time; `None` when it holds the lock no more.
+fn wait_for(dir: &Path, holder: &Holder, deadline: Option<Instant>) -> Result<Option<bool>> {
+    let Some(process) = open(dir, holder)? else {
+        return Ok(None);
+    };
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = left.map(Timespec::try_from).transpose().context("the time is too long")?;
+    let mut fds = [PollFd::new(&process, PollFlags::IN)];
+    let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, left.as_ref()));
+    Ok(Some(ready.context("cannot wait for its monitor")? > 0))
+}
+
+/// A handle on the process that holds the lock. Its number may have been given to another by
+/// then, so the lock is looked at again.
+fn open(dir: &Path, holder: &Holder) -> Result<Option<OwnedFd>> {
+    let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw);
+    let Some(pid) = pid else {
+        return Ok(None);
+    };
+    let process = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(process) => process,
+        Err(rustix::io::Errno::SRCH) => return Ok(None),
+        Err(error) => return Err(error).context("cannot watch its monitor"),
+    };
+    let still = lock::look(dir)?;
+    Ok((still.held && still.holder.as_ref() == Some(holder)).then_some(process))
+}
+
+/// Presses the power button, and stops the VM if it did not end within `patience`.
+///
+/// # Errors
+/// It does not run, or does not end.
+pub fn shut_down(dir: &Path, patience: Duration) -> Result<()> {
+    let holder = match State::ask(dir)? {
+        State::Running(holder) => holder,
+        State::Paused(holder) => {
+            // Held vCPUs cannot feel a button.
+            client(&holder, ANSWER).resume()?;
+            holder
+        }
+        State::Starting => return kill(dir),
+        state => return Err(not_running(&state)),
+    };
+    let pressed = client(&holder, ANSWER).power_button();
+    if pressed.is_ok() && wait(dir, Some(Instant::now() + patience))? {
+        return Ok(());
+    }
+    kill(dir)
+}
+
+/// Ends the VM at once: asks its monitor to stop, which records the end, and kills the monitor
+/// if it does not.
+///
+/// # Errors
+/// It does not run, or does not end.
+pub fn kill(dir: &Path) -> Result<()> {
+    let state = State::of(dir)?;
+    if let State::Running(holder) = &state {
+        let stopped = client(holder, ANSWER).stop();
+        if stopped.is_ok() && wait(dir, Some(Instant::now() + ANSWER))? {
+            return Ok(());
+        }
+    } else if !state.is_live() {
+        return Err(not_running(&state));
+    }
+    if let Seen { held: true, holder: Some(holder) } = lock::look(dir)?
+        && let Some(process) = open(dir, &holder)?
+    {
+        log::warn!("the monitor in {} does not stop and is killed", dir.display());
+        rustix::process::pidfd_send_signal(process, Signal::KILL)
+            .context("cannot kill its monitor")?;
+    }
+    match wait(dir, Some(Instant::now() + ANSWER))? {
+        true => Ok(()),
+        false => Err(Failure::new(Code::Failed, "its monitor does not end").into()),
+    }
+}
+
+/// A handle on the monitor of the VM in `dir`, readable when it has ended.
+///
+/// # Errors
+/// Its files cannot be read.
+pub fn process(dir: &Path) -> Result<Option<OwnedFd>> {
+    match lock::look(dir)? {
+        Seen { held: true, holder: Some(holder) } => open(dir, &holder),
+        _ => Ok(None),
+    }
+}
+
+fn not_running(state: &State) -> anyhow::Error {
+    Failure::in_use(format!("it is not running but {}", state.word())).into()
+}

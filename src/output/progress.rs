@@ -1,0 +1,29 @@
+//! Progress on stderr, when that is a terminal and nobody asked for quiet.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar that counts bytes; its length is told with the first of them.
+pub fn bytes(what: String, quiet: bool) -> ProgressBar {
+    bar(
+        what,
+        quiet,
+        "{msg}  {bar:30}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta}",
+    )
+}
+
+/// A bar that counts things.
+pub fn count(what: String, length: u64, quiet: bool) -> ProgressBar {
+    let bar = bar(what, quiet, "{msg}  {bar:30}  {pos} of {len}  {elapsed}");
+    bar.set_length(length);
+    bar
+}
+
+fn bar(what: String, quiet: bool, template: &'static str) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let style = ProgressStyle::with_template(template).expect("the templates above are valid");
+    let bar = ProgressBar::with_draw_target(Some(0), target).with_style(style).with_message(what);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

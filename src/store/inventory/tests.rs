@@ -1,0 +1,156 @@
+use std::collections::BTreeMap;
+
+use blockdev::base::Identity;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+use crate::failure;
+use crate::store::paths::RECORD_VERSION;
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn inventory() -> (TempDir, Inventory) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("inventory.db");
+    Inventory::create(&path, &dir.path().join("draft")).expect("created");
+    let inventory = Inventory::open(&path).expect("opened");
+    (dir, inventory)
+}
+
+fn image(text: &str) -> image::Record {
+    image::Record {
+        version: RECORD_VERSION,
+        name: name(text),
+        digest: format!("digest of {text}"),
+        created: Timestamp::now(),
+        kernel: None,
+        initrd: None,
+        cmdline: None,
+        base: Identity {
+            uuid: Uuid::new_v4(),
+            size: 4096,
+            digest: "0".repeat(64),
+            mtime_ns: 0,
+            inode: 1,
+        },
+    }
+}
+
+fn vm(text: &str, image: &image::Record) -> vm::Record {
+    vm::Record {
+        version: RECORD_VERSION,
+        name: name(text),
+        uuid: Uuid::new_v4(),
+        image: image.digest.clone(),
+        delta: Uuid::new_v4(),
+        disk_size: 4096,
+        cpus: 1,
+        memory_mib: 64,
+        created: Timestamp::now(),
+        notes: "a note".into(),
+        boot: vm::Boot::default(),
+        labels: BTreeMap::from([("key".into(), "value".into())]),
+    }
+}
+
+/// An inventory with the image `debian` and these VMs on it.
+fn with_vms(names: &[&str]) -> (TempDir, Inventory, Vec<vm::Record>) {
+    let (dir, mut inventory) = inventory();
+    let image = image("debian");
+    let vms: Vec<_> = names.iter().map(|name| vm(name, &image)).collect();
+    let change = inventory.change().expect("a change");
+    change.insert_image(&image).expect("an image");
+    change.insert_vms(&vms).expect("VMs");
+    change.commit().expect("committed");
+    (dir, inventory, vms)
+}
+
+#[test]
+fn what_was_inserted_is_listed_with_its_labels() {
+    let (_dir, inventory, vms) = with_vms(&["b", "a"]);
+    let rows = inventory.vms().expect("rows");
+    assert_eq!(rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert!(rows.iter().all(|row| row.image == name("debian") && row.notes == "a note"));
+    assert!(rows.iter().all(|row| row.labels == BTreeMap::from([("key".into(), "value".into())])));
+    assert_eq!(inventory.vm(&name("b")).expect("a row"), Some(vms[0].id()));
+    assert_eq!(inventory.images().expect("rows")[0].clones, 2);
+}
+
+#[test]
+fn a_change_that_is_dropped_never_happened() {
+    let (_dir, mut inventory, _) = with_vms(&["a"]);
+    let image = image("other");
+    let change = inventory.change().expect("a change");
+    change.insert_image(&image).expect("an image");
+    drop(change);
+    assert_eq!(inventory.image(&name("other")).expect("no row"), None);
+}
+
+#[test]
+fn an_image_in_use_stays_and_its_clones_are_named() {
+    let (_dir, mut inventory, vms) = with_vms(&["a", "b"]);
+    let change = inventory.change().expect("a change");
+    let error = change.delete_image(&name("debian")).expect_err("it is in use");
+    assert_eq!(failure::code(&error), Code::InUse);
+    assert_eq!(failure::text(&error), "these VMs stand on it: a, b");
+    for vm in &vms {
+        change.delete_vm(&vm.id()).expect("deleted");
+    }
+    change.delete_image(&name("debian")).expect("deleted");
+    change.commit().expect("committed");
+    assert!(inventory.images().expect("rows").is_empty());
+}
+
+#[test]
+fn the_database_itself_refuses_to_orphan_a_layer() {
+    let (_dir, inventory, _) = with_vms(&["a"]);
+    for sql in ["DELETE FROM image", "DELETE FROM layer", "DELETE FROM layer WHERE parent IS NULL"]
+    {
+        let error = inventory.db.execute(sql, []).expect_err(sql);
+        assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::ConstraintViolation));
+    }
+}
+
+#[test]
+fn images_and_vms_share_their_names() {
+    let (_dir, inventory, _) = with_vms(&["a"]);
+    for taken in ["a", "debian"] {
+        let error = inventory.refuse_taken(&name(taken)).expect_err("it is taken");
+        assert_eq!(failure::code(&error), Code::InUse);
+    }
+    inventory.refuse_taken(&name("b")).expect("it is free");
+}
+
+#[test]
+fn numbers_go_on_after_the_largest_in_use() {
+    let (_dir, mut inventory, _) = with_vms(&["debian-2", "debian-7", "debian-x", "debianx-9"]);
+    let change = inventory.change().expect("a change");
+    let names = change.next_names(&name("debian"), 2).expect("names");
+    assert_eq!(names, [name("debian-8"), name("debian-9")]);
+    assert_eq!(change.next_names(&name("x"), 1).expect("a name"), [name("x-1")]);
+}
+
+#[test]
+fn an_inventory_is_made_once_however_many_try() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("inventory.db");
+    Inventory::create(&path, &dir.path().join("first")).expect("created");
+    let mut inventory = Inventory::open(&path).expect("opened");
+    let change = inventory.change().expect("a change");
+    change.insert_image(&image("debian")).expect("an image");
+    change.commit().expect("committed");
+    Inventory::create(&path, &dir.path().join("second")).expect("left alone");
+    let again = Inventory::open(&path).expect("opened");
+    assert!(again.image(&name("debian")).expect("a row").is_some());
+}
+
+#[test]
+fn an_inventory_of_a_newer_version_is_refused() {
+    let (dir, inventory) = inventory();
+    inventory.db.pragma_update(None, "user_version", 2).expect("set");
+    let error = Inventory::open(&dir.path().join("inventory.db")).err().expect("refused");
+    assert!(failure::text(&error).contains("is of version 2; this program knows 1"));
+}

@@ -1,0 +1,148 @@
+//! The `lock` file of a VM: held by its monitor for as long as that lives, and so the only truth
+//! on whether the VM runs. Its content says who holds it, or held it last.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::ofd;
+use super::time::Timestamp;
+use crate::failure::Failure;
+
+/// The lock's name in a VM's directory.
+const FILE: &str = "lock";
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The process that answers for the VM.
+    pub pid: u32,
+    /// How far it came.
+    pub phase: Phase,
+    /// Since when.
+    pub since: Timestamp,
+    /// Where the VM's sockets are.
+    pub sockets: PathBuf,
+}
+
+impl Holder {
+    /// This process, from now on.
+    pub fn this_process(phase: Phase, sockets: PathBuf) -> Holder {
+        Holder { pid: std::process::id(), phase, since: Timestamp::now(), sockets }
+    }
+}
+
+/// What a lock's holder does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// It prepares; the guest has not run yet.
+    Starting,
+    /// It runs the guest.
+    Running,
+}
+
+/// A VM's lock, held. Dropping it, or the end of the process, gives it back.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock of the VM in `dir`, or says who has it.
+    ///
+    /// # Errors
+    /// It is held, or there is no such directory (any more).
+    pub fn take(dir: &Path) -> Result<Lock> {
+        let path = dir.join(FILE);
+        let mut options = File::options();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        if !ofd::try_exclusive(&file).context("cannot lock it")? {
+            let by = read(&mut file)?.map_or(String::new(), |by| format!(" (process {})", by.pid));
+            return Err(Failure::in_use(format!("it is running{by}")).into());
+        }
+        // `rm` may have moved the directory away between the two lines above.
+        let mine = file.metadata()?.ino();
+        match path.metadata() {
+            Ok(found) if found.ino() == mine => Ok(Lock { file }),
+            _ => Err(Failure::not_found("it was removed meanwhile").into()),
+        }
+    }
+
+    /// Takes over a lock that the process which opened the file took.
+    pub fn inherit(file: OwnedFd) -> Lock {
+        Lock { file: file.into() }
+    }
+
+    /// Says who holds the lock, to whoever reads the file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn sign(&mut self, holder: &Holder) -> Result<()> {
+        self.write(serde_json::to_string(holder)?.as_bytes()).context("cannot write the lock file")
+    }
+
+    /// Takes the signature back: nothing was run.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn unsign(&mut self) -> io::Result<()> {
+        self.write(b"")
+    }
+
+    fn write(&mut self, content: &[u8]) -> io::Result<()> {
+        self.file.rewind()?;
+        self.file.set_len(0)?;
+        self.file.write_all(content)
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// What a lock file says, read without touching the lock.
+#[derive(Debug)]
+pub struct Seen {
+    /// Whether somebody holds it.
+    pub held: bool,
+    /// Who signed last; nobody has, or they are just doing it, where this is `None`.
+    pub holder: Option<Holder>,
+}
+
+/// Looks at the lock of the VM in `dir`.
+///
+/// # Errors
+/// The file exists and cannot be read.
+pub fn look(dir: &Path) -> Result<Seen> {
+    let path = dir.join(FILE);
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Seen { held: false, holder: None });
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
+    };
+    let held = ofd::is_held(&file).with_context(|| format!("cannot query {}", path.display()))?;
+    Ok(Seen { held, holder: read(&mut file)? })
+}
+
+/// What is written in the file, whole or not at all: it may be read while it is written.
+fn read(file: &mut File) -> Result<Option<Holder>> {
+    let mut text = Vec::new();
+    file.take(4096).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text).ok())
+}

@@ -1,0 +1,182 @@
+//! Where the store keeps what, and the few file operations every part of it needs.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Code, Failure};
+
+/// The version of `image.toml` and `vm.toml` this program writes and knows.
+pub const RECORD_VERSION: u32 = 1;
+
+/// The places under a store's root.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    root: PathBuf,
+}
+
+impl Paths {
+    /// The places under `root`, made absolute.
+    ///
+    /// # Errors
+    /// The current directory is gone.
+    pub fn new(root: &Path) -> Result<Paths> {
+        let root = std::path::absolute(root).context("cannot tell where the store is")?;
+        Ok(Paths { root })
+    }
+
+    /// The whole store.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// One directory for each image.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    /// An image's directory.
+    pub fn image(&self, digest: &str) -> PathBuf {
+        self.images().join(digest)
+    }
+
+    /// One directory for each VM.
+    pub fn vms(&self) -> PathBuf {
+        self.root.join("vms")
+    }
+
+    /// A VM's directory.
+    pub fn vm(&self, id: &str) -> PathBuf {
+        self.vms().join(id)
+    }
+
+    /// Things being made or taken apart.
+    pub fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// The database.
+    pub fn inventory(&self) -> PathBuf {
+        self.root.join("inventory.db")
+    }
+
+    /// Makes the directories that are missing. The store is its owner's alone: disks hold secrets.
+    ///
+    /// # Errors
+    /// One cannot be made.
+    pub fn create(&self) -> Result<()> {
+        for dir in [self.images(), self.vms(), self.tmp()] {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&dir)
+                .with_context(|| format!("cannot create {}", dir.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the store is when nobody says so: `$XDG_DATA_HOME/offshoot`, for root
+/// `/var/lib/offshoot`, else `~/.local/share/offshoot`.
+///
+/// # Errors
+/// The environment does not say where home is.
+pub fn default_root() -> Result<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    if let Some(data) = absolute("XDG_DATA_HOME") {
+        return Ok(data.join("offshoot"));
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/offshoot"));
+    }
+    let home = absolute("HOME").ok_or_else(|| {
+        Failure::usage("cannot tell where the store is: $HOME is not set")
+            .hint("--root DIR, or OFFSHOOT_ROOT=DIR")
+    })?;
+    Ok(home.join(".local/share/offshoot"))
+}
+
+/// Writes a new file, durable when this returns except for its directory entry.
+///
+/// # Errors
+/// It exists, or cannot be written.
+pub fn write_new(path: &Path, content: &[u8]) -> Result<File> {
+    let write = || {
+        let mut file = File::create_new(path)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        Ok::<_, io::Error>(file)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Replaces a small file in one step: readers see the old content or the new.
+///
+/// # Errors
+/// It cannot be written; the old content is still there then.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut name = OsString::from(path);
+    name.push(".new");
+    let new = PathBuf::from(name);
+    let mut file = File::create(&new)?;
+    file.write_all(content)?;
+    file.sync_data()?;
+    fs::rename(new, path)
+}
+
+/// Makes a directory's entries durable.
+///
+/// # Errors
+/// The filesystem refuses.
+pub fn sync_dir(path: &Path) -> Result<()> {
+    let sync = || File::open(path)?.sync_all();
+    sync().with_context(|| format!("cannot sync {}", path.display()))
+}
+
+/// Writes a record as TOML.
+///
+/// # Errors
+/// As [`write_new`].
+pub fn save<T: Serialize>(path: &Path, record: &T) -> Result<File> {
+    write_new(path, toml::to_string(record).context("cannot write it as TOML")?.as_bytes())
+}
+
+/// Reads a record written by [`save`].
+///
+/// # Errors
+/// The file is missing, damaged, or written by a newer program.
+pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Header {
+        version: u32,
+    }
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let parse = || {
+        let header: Header = toml::from_str(&text)?;
+        let record =
+            (header.version <= RECORD_VERSION).then(|| toml::from_str(&text)).transpose()?;
+        Ok::<_, toml::de::Error>((header.version, record))
+    };
+    match parse() {
+        Ok((_, Some(record))) => Ok(record),
+        Ok((version, None)) => Err(Failure::new(
+            Code::Failed,
+            format!("{} is of version {version}, newer than this program", path.display()),
+        )
+        .hint("a newer offshoot")
+        .into()),
+        Err(error) => Err(Failure::new(
+            Code::Integrity,
+            format!("{} is damaged: {}", path.display(), error.message()),
+        )
+        .hint("offshoot doctor")
+        .into()),
+    }
+}

@@ -1,0 +1,38 @@
+//! This process's terminal: raw while a guest's console is on it, and always as it was after.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
+
+/// The terminal on stdin in raw mode. Dropping it puts the terminal back.
+pub struct Raw {
+    before: Termios,
+}
+
+impl Raw {
+    /// Makes the terminal on stdin raw: every key goes through as it is, Ctrl-C too. `None` when
+    /// stdin is no terminal.
+    ///
+    /// # Errors
+    /// The terminal refuses.
+    pub fn enter() -> io::Result<Option<Raw>> {
+        let stdin = io::stdin();
+        if !isatty(&stdin) {
+            return Ok(None);
+        }
+        let before = tcgetattr(&stdin)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(stdin.as_fd(), OptionalActions::Now, &raw)?;
+        Ok(Some(Raw { before }))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        if let Err(error) = tcsetattr(io::stdin(), OptionalActions::Now, &self.before) {
+            log::warn!("the terminal stays raw, `reset` helps: {error}");
+        }
+    }
+}
