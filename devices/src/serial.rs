@@ -118,3 +118,6 @@ impl SerialEvents for Drained {
         let _ = self.0.write(1);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,8 @@ pub mod mmio;
 pub mod queue;
 mod registers;
 pub mod rng;
+#[cfg(test)]
+mod testing;
 pub mod worker;
 
 pub use error::{Error, Result};

@@ -157,3 +157,6 @@ impl VirtioDevice for Device {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

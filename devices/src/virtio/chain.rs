@@ -160,3 +160,6 @@ impl<'a> Span<'a> {
         Ok(done)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -230,3 +230,6 @@ impl Drop for Transport {
         self.pause();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,3 +150,6 @@ impl Queue {
         &self.kick
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,3 +198,6 @@ fn set_low(bits: &mut u64, value: u32) {
 fn set_high(bits: &mut u64, value: u32) {
     *bits = *bits & 0xffff_ffff | u64::from(value) << 32;
 }
+
+#[cfg(test)]
+mod tests;

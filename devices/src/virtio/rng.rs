@@ -55,3 +55,6 @@ fn fill(memory: &GuestMemory, chain: &Chain) -> Result<u32> {
     let written = chain.writable().write(memory, &bytes[..len])?;
     Ok(u32::try_from(written).expect("at most LIMIT"))
 }
+
+#[cfg(test)]
+mod tests;

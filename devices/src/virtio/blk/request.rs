@@ -201,3 +201,6 @@ fn read<T: FromBytes + IntoBytes>(from: &Span<'_>, memory: &GuestMemory) -> Resu
     from.read(memory, value.as_mut_bytes()).map_err(|_| Status::IoError)?;
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests;
