@@ -189,7 +189,15 @@ fn consequence(effect: Effect) -> Option<crate::Exit> {
 
 fn conclude(end: exit::End, cpu: &Cpu) -> crate::Exit {
     match end {
-        End::TripleFault => crate::Exit::TripleFault,
+        End::TripleFault => {
+            eprintln!(
+                "{:x?}\n{:x?}\n{:x?}",
+                cpu.fd.get_regs(),
+                cpu.fd.get_sregs(),
+                cpu.fd.get_vcpu_events()
+            );
+            crate::Exit::TripleFault
+        }
         End::Poweroff => crate::Exit::Poweroff,
         End::Reset => crate::Exit::Reset,
         End::Broken(detail) => {

@@ -62,8 +62,7 @@ fn pipelined_requests_are_answered_in_order() {
     fixture.serve();
     assert_eq!(fixture.calls, [Call::Pause, Call::Stop]);
     let answers = received(&client);
-    let statuses: Vec<_> =
-        answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
     assert_eq!(statuses, ["204", "404", "204"]);
 }
 

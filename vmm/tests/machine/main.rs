@@ -1,0 +1,6 @@
+//! Whole machines on the host's own KVM.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod console;
+mod life;
+mod support;
