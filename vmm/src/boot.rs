@@ -29,7 +29,7 @@ use uuid::Uuid;
 use vm_memory::{GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion};
 
 use crate::memory::GuestMemory;
-use crate::spec;
+use crate::{layout, spec};
 
 mod acpi;
 mod bzimage;
@@ -136,12 +136,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// `memory` may then hold part of them.
 pub fn load(boot: &spec::Boot, board: &Board, memory: &GuestMemory) -> Result<Entry> {
     let ram = ranges(memory);
+    let room = layout::room(&ram);
     let of_kernel = |source| Error::Kernel { path: boot.kernel.clone(), source };
-    let kernel = Kernel::open(&boot.kernel, &ram).map_err(of_kernel)?;
+    let kernel = Kernel::open(&boot.kernel, &room).map_err(of_kernel)?;
     let (protocol, rip) = kernel.entry(boot.protocol).map_err(of_kernel)?;
     kernel.load(memory).map_err(of_kernel)?;
-    let initrd = boot.initrd.as_deref().map(|path| load_initrd(path, &kernel, &ram, memory));
-    let initrd = initrd.transpose()?;
+    let free = kernel.free_memory(&room);
+    let initrd = boot.initrd.as_deref().map(|path| load_initrd(path, &free, memory)).transpose()?;
 
     let acpi = !cmdline::turns_acpi_off(&boot.cmdline) && kernel.finds_acpi().map_err(of_kernel)?;
     let (in_tables, in_cmdline) =
@@ -182,14 +183,8 @@ fn ranges(memory: &GuestMemory) -> Vec<Range<u64>> {
     memory.iter().map(|region| region.start_addr().0..region.last_addr().0 + 1).collect()
 }
 
-fn load_initrd(
-    path: &Path,
-    kernel: &Kernel,
-    ram: &[Range<u64>],
-    memory: &GuestMemory,
-) -> Result<Range<u64>> {
-    let free = kernel.free_memory(ram);
-    initrd::load(path, &free, memory)
+fn load_initrd(path: &Path, free: &[Range<u64>], memory: &GuestMemory) -> Result<Range<u64>> {
+    initrd::load(path, free, memory)
         .map_err(|source| Error::Initrd { path: path.to_owned(), source })
 }
 

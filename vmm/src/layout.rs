@@ -119,6 +119,13 @@ pub fn ram(bytes: u64) -> Option<Vec<Range<u64>>> {
     Some([0..low, high].into_iter().filter(|range| !range.is_empty()).collect())
 }
 
+/// The RAM that kernels and initrds can have: from 1 MiB on, and below the gap, as the page tables
+/// and pointers they start with reach no further than 4 GiB.
+#[must_use]
+pub fn room(ram: &[Range<u64>]) -> Range<u64> {
+    KERNEL_START..ram.first().map_or(KERNEL_START, |low| low.end)
+}
+
 /// What a stretch of the memory map is to the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {

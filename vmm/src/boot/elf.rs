@@ -1,7 +1,7 @@
 //! ELF kernels: what is to be loaded where, and how it is entered.
 //!
 //! Every number here comes from a file and is checked before use: the segments returned lie in
-//! the file, from 1 MiB on in the guest's RAM, and apart from each other; the entry lies in one of
+//! the file, in the memory kernels may have, and apart from each other; the entry lies in one of
 //! them. (System V gABI chapters 4 and 5; notes: Xen's elfnote.h.)
 
 use std::ops::Range;
@@ -10,7 +10,6 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::image::Image;
-use crate::layout;
 
 /// `\x7fELF`, the first bytes.
 pub(super) const MAGIC: [u8; 4] = *b"\x7fELF";
@@ -95,8 +94,11 @@ pub enum Error {
     NoSegments,
     #[error("its segment {index} has {file} bytes in the file but only {memory} in memory")]
     SegmentSize { index: usize, file: u64, memory: u64 },
-    #[error("its segment {index}, {start:#x} to {end:#x}, is not in the guest's memory: {ram}")]
-    SegmentOutside { index: usize, start: u64, end: u128, ram: String },
+    #[error(
+        "its segment {index}, {start:#x} to {end:#x}, is not in the memory that kernels can have \
+         in this machine, {:#x} to {:#x}", room.start, room.end
+    )]
+    SegmentOutside { index: usize, start: u64, end: u128, room: Range<u64> },
     #[error("its segments overlap at {at:#x}")]
     Overlap { at: u64 },
     #[error("its entry {0:#x} is in none of its segments")]
@@ -148,8 +150,8 @@ pub(super) struct Segment {
 }
 
 impl Elf {
-    /// Reads and checks the headers of `image` for a guest with this RAM.
-    pub fn parse(image: &Image, ram: &[Range<u64>]) -> Result<Elf, Error> {
+    /// Reads and checks the headers of `image`, whose segments must lie in `room`.
+    pub fn parse(image: &Image, room: &Range<u64>) -> Result<Elf, Error> {
         let header = read_header(image)?;
         let program_headers = read_program_headers(image, &header)?;
         if program_headers.iter().any(|header| header.kind == SEGMENT_INTERPRETER) {
@@ -161,7 +163,7 @@ impl Elf {
         for (index, header) in program_headers.iter().enumerate() {
             match header.kind.get() {
                 SEGMENT_LOAD if header.memory_size > 0 => {
-                    segments.push(segment(index, header, image, ram)?);
+                    segments.push(segment(index, header, image, room)?);
                 }
                 SEGMENT_NOTE => notes.read(image, header)?,
                 _ => {}
@@ -235,7 +237,7 @@ fn segment(
     index: usize,
     header: &ProgramHeader,
     image: &Image,
-    ram: &[Range<u64>],
+    room: &Range<u64>,
 ) -> Result<Segment, Error> {
     let (offset, file_size) = (header.offset.get(), header.file_size.get());
     let (start, memory_size) = (header.physical_address.get(), header.memory_size.get());
@@ -247,26 +249,16 @@ fn segment(
         return Err(truncated("its segments", end_in_file, image));
     }
     let range = start.checked_add(memory_size).map(|end| start..end);
-    let fits = |range: &Range<u64>| {
-        range.start >= layout::KERNEL_START
-            && ram.iter().any(|ram| ram.start <= range.start && range.end <= ram.end)
-    };
+    let fits = |range: &Range<u64>| room.start <= range.start && range.end <= room.end;
     match range.filter(fits) {
         Some(range) => Ok(Segment { offset, file_size, range }),
         None => Err(Error::SegmentOutside {
             index,
             start,
             end: u128::from(start) + u128::from(memory_size),
-            ram: describe(ram),
+            room: room.clone(),
         }),
     }
-}
-
-/// Where a kernel may be: the RAM without the first MiB.
-fn describe(ram: &[Range<u64>]) -> String {
-    let usable = ram.iter().map(|range| range.start.max(layout::KERNEL_START)..range.end);
-    let parts: Vec<_> = usable.map(|r| format!("{:#x} to {:#x}", r.start, r.end)).collect();
-    parts.join(" and ")
 }
 
 fn check_overlap(sorted: &[Segment]) -> Result<(), Error> {

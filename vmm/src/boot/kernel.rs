@@ -49,19 +49,19 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// Opens and checks the kernel at `path` for a guest with this RAM.
-    pub fn open(path: &Path, ram: &[Range<u64>]) -> Result<Kernel, Error> {
-        Kernel::from_image(Image::open(path).map_err(Error::Open)?, ram)
+    /// Opens and checks the kernel at `path` for a machine that has `room` for kernels.
+    pub fn open(path: &Path, room: &Range<u64>) -> Result<Kernel, Error> {
+        Kernel::from_image(Image::open(path).map_err(Error::Open)?, room)
     }
 
-    fn from_image(image: Image, ram: &[Range<u64>]) -> Result<Kernel, Error> {
+    fn from_image(image: Image, room: &Range<u64>) -> Result<Kernel, Error> {
         match recognise(&image)? {
             Kind::Elf => {
-                let elf = Elf::parse(&image, ram)?;
+                let elf = Elf::parse(&image, room)?;
                 Ok(Kernel { image, elf, setup: None })
             }
             Kind::BzImage(packed) => {
-                let (unpacked, elf) = unpack_checked(&image, &packed, ram)?;
+                let (unpacked, elf) = unpack_checked(&image, &packed, room)?;
                 Ok(Kernel { image: unpacked, elf, setup: Some(packed.setup) })
             }
         }
@@ -111,13 +111,12 @@ impl Kernel {
         self.setup.as_ref()
     }
 
-    /// RAM below the gap that it leaves free and can reach early, from the highest down.
-    pub fn free_memory(&self, ram: &[Range<u64>]) -> Vec<Range<u64>> {
+    /// What it leaves of `room` and can reach early, from the highest down.
+    pub fn free_memory(&self, room: &Range<u64>) -> Vec<Range<u64>> {
         let reachable = self.setup.map_or(u32::MAX, |setup| setup.initrd_addr_max);
-        let low_end = ram.first().map_or(0, |low| low.end);
-        let mut end = low_end.min(u64::from(reachable) + 1);
+        let mut end = room.end.min(u64::from(reachable) + 1);
         let mut free = Vec::new();
-        let below_all = layout::KERNEL_START..layout::KERNEL_START;
+        let below_all = room.start..room.start;
         for taken in self.elf.segments.iter().rev().map(|s| &s.range).chain([&below_all]) {
             if taken.end < end {
                 free.push(taken.end..end);
@@ -131,15 +130,15 @@ impl Kernel {
 /// See [`super::unpack`].
 pub(super) fn unpack(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     // The largest machine: an image is imported once, for machines of any size.
-    let ram = [0..layout::GAP.start, layout::GAP.end..u64::MAX];
+    let room = layout::KERNEL_START..layout::GAP.start;
     let image = Image::open(path).map_err(Error::Open)?;
     match recognise(&image)? {
         Kind::Elf => {
-            Elf::parse(&image, &ram)?;
+            Elf::parse(&image, &room)?;
             Ok(None)
         }
         Kind::BzImage(packed) => {
-            let (unpacked, _) = unpack_checked(&image, &packed, &ram)?;
+            let (unpacked, _) = unpack_checked(&image, &packed, &room)?;
             Ok(unpacked.into_bytes())
         }
     }
@@ -165,10 +164,10 @@ fn recognise(image: &Image) -> Result<Kind, Error> {
 fn unpack_checked(
     image: &Image,
     packed: &bzimage::BzImage,
-    ram: &[Range<u64>],
+    room: &Range<u64>,
 ) -> Result<(Image, Elf), Error> {
     let unpacked = Image::from(packed.unpack(image)?);
-    let elf = Elf::parse(&unpacked, ram).map_err(Error::Unpacked)?;
+    let elf = Elf::parse(&unpacked, room).map_err(Error::Unpacked)?;
     Ok((unpacked, elf))
 }
 

@@ -192,7 +192,7 @@ fn files_that_are_no_kernel_are_named_with_the_cause() {
         (small.build(), "it is a 32-bit kernel"),
         (other.build(), "it is for 64-bit ARM"),
         (overlapping.build(), "its segments overlap at 0x100000"),
-        (outside.build(), "its segment 1, 0x400000 to 0x400004, is not in the guest's memory"),
+        (outside.build(), "its segment 1, 0x400000 to 0x400004, is not in the memory that kernels"),
         (lost.build(), "its entry 0x1000 is in none of its segments"),
         (image(&payload)[..1100].to_vec(), "it is truncated: its compressed kernel ends at byte"),
         (image(&corrupt), "cannot unpack the kernel inside it: its gzip data is corrupt"),

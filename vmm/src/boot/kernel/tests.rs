@@ -1,8 +1,4 @@
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::single_range_in_vec_init,
-    reason = "small numbers of our own making; RAM of one piece"
-)]
+#![allow(clippy::cast_possible_truncation, reason = "small numbers of our own making")]
 
 use proptest::prelude::*;
 
@@ -12,10 +8,10 @@ use crate::boot::testing::{
 };
 use vm_memory::{Bytes, GuestAddress};
 
-const RAM: [Range<u64>; 1] = [0..4 << 20];
+const ROOM: Range<u64> = 1 << 20..4 << 20;
 
 fn kernel(bytes: Vec<u8>) -> Result<Kernel, Error> {
-    Kernel::from_image(Image::from(bytes), &RAM)
+    Kernel::from_image(Image::from(bytes), &ROOM)
 }
 
 /// A bzImage of this ELF file.
@@ -119,7 +115,7 @@ fn limits_are_the_bzimages_own() {
     (header.cmdline_size, header.initrd_addr_max) = (100, 0x2f_ffff);
     let bz = kernel(bzimage(&header, &payload)).unwrap();
     assert_eq!(bz.cmdline_limit(), 100);
-    assert_eq!(bz.free_memory(&RAM), [0x10_1000..0x30_0000]);
+    assert_eq!(bz.free_memory(&ROOM), [0x10_1000..0x30_0000]);
 }
 
 #[test]
@@ -138,7 +134,7 @@ fn what_a_short_header_leaves_out_is_zero() {
 fn free_memory_is_what_the_segments_leave() {
     let mut file = ElfFile::new();
     file.segment(0x20_0000, 16, 0x1001);
-    let free = kernel(file.build()).unwrap().free_memory(&RAM);
+    let free = kernel(file.build()).unwrap().free_memory(&ROOM);
     assert_eq!(free, [0x20_1001..0x40_0000, 0x10_1000..0x20_0000]);
 }
 
@@ -210,8 +206,8 @@ fn check_any(bytes: Vec<u8>) {
         bytes[start..start + *file_size as usize].fill(0);
     }
     assert!(bytes == vec![0; bytes.len()]);
-    for free in kernel.free_memory(&RAM) {
-        assert!(ENTRY <= free.start && free.end <= RAM[0].end);
+    for free in kernel.free_memory(&ROOM) {
+        assert!(ENTRY <= free.start && free.end <= ROOM.end);
         assert!(segments.iter().all(|s| s.range.end <= free.start || free.end <= s.range.start));
     }
 }
