@@ -10,6 +10,7 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::image::Image;
+use crate::layout;
 
 /// `\x7fELF`, the first bytes.
 pub(super) const MAGIC: [u8; 4] = *b"\x7fELF";
@@ -94,6 +95,8 @@ pub enum Error {
     NoSegments,
     #[error("its segment {index} has {file} bytes in the file but only {memory} in memory")]
     SegmentSize { index: usize, file: u64, memory: u64 },
+    #[error("it needs at least {needed} MiB of memory; this machine has {has} MiB")]
+    NeedsMemory { needed: u64, has: u64 },
     #[error(
         "its segment {index}, {start:#x} to {end:#x}, is not in the memory that kernels can have \
          in this machine, {:#x} to {:#x}", room.start, room.end
@@ -250,9 +253,12 @@ fn segment(
     }
     let range = start.checked_add(memory_size).map(|end| start..end);
     let fits = |range: &Range<u64>| room.start <= range.start && range.end <= room.end;
-    match range.filter(fits) {
-        Some(range) => Ok(Segment { offset, file_size, range }),
-        None => Err(Error::SegmentOutside {
+    match range {
+        Some(range) if fits(&range) => Ok(Segment { offset, file_size, range }),
+        Some(Range { end, .. }) if start >= room.start && end <= layout::GAP.start => {
+            Err(Error::NeedsMemory { needed: end.div_ceil(1 << 20), has: room.end >> 20 })
+        }
+        _ => Err(Error::SegmentOutside {
             index,
             start,
             end: u128::from(start) + u128::from(memory_size),

@@ -174,7 +174,9 @@ fn files_that_are_no_kernel_are_named_with_the_cause() {
     let mut overlapping = ElfFile::new();
     overlapping.segment(ENTRY, 4, 4);
     let mut outside = ElfFile::new();
-    outside.segment(4 << 20, 4, 4);
+    outside.segment(layout::GAP.start, 4, 4);
+    let mut large = ElfFile::new();
+    large.segment(4 << 20, 4, 4);
     let mut lost = ElfFile::new();
     lost.header.entry = 0x1000.into();
     let elf = ElfFile::new().build();
@@ -192,7 +194,8 @@ fn files_that_are_no_kernel_are_named_with_the_cause() {
         (small.build(), "it is a 32-bit kernel"),
         (other.build(), "it is for 64-bit ARM"),
         (overlapping.build(), "its segments overlap at 0x100000"),
-        (outside.build(), "its segment 1, 0x400000 to 0x400004, is not in the memory that kernels"),
+        (outside.build(), "its segment 1, 0xc0000000 to 0xc0000004, is not in the memory that"),
+        (large.build(), "it needs at least 5 MiB of memory; this machine has 4 MiB"),
         (lost.build(), "its entry 0x1000 is in none of its segments"),
         (image(&payload)[..1100].to_vec(), "it is truncated: its compressed kernel ends at byte"),
         (image(&corrupt), "cannot unpack the kernel inside it: its gzip data is corrupt"),

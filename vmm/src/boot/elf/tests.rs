@@ -106,13 +106,23 @@ fn segments_outside_the_room_say_where_it_is() {
         })
     };
     assert_eq!(
-        at(0xff_f000, 0x1001),
-        "its segment 1, 0xfff000 to 0x1000001, is not in the memory that kernels can have in this \
-         machine, 0x100000 to 0x1000000"
+        at(0, 1),
+        "its segment 1, 0x0 to 0x1, is not in the memory that kernels can have in this machine, \
+         0x100000 to 0x1000000"
     );
     assert!(at(0xf_ffff, 1).contains("0xfffff to 0x100000, is not in"));
-    assert!(at(0, 1).contains("0x0 to 0x1, is not in"));
+    for start in [layout::GAP.start - 1, layout::GAP.start, layout::GAP.end] {
+        assert!(at(start, 2).contains("is not in"));
+    }
     assert!(at(u64::MAX, u64::MAX).contains("is not in"));
+}
+
+#[test]
+fn too_little_memory_says_how_much_is_needed() {
+    let error = refusal(|file| {
+        file.segment(0xff_f000, 0, 0x1001);
+    });
+    assert_eq!(error, "it needs at least 17 MiB of memory; this machine has 16 MiB");
 }
 
 #[test]
