@@ -122,7 +122,7 @@ pub(super) struct Reader<'a> {
 
 impl Read for Reader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let len = left.min(buf.len());
         let (buf, _) = buf.split_at_mut(len);
         let read = self.image.read_at(buf, self.at)?.len();
@@ -164,6 +164,7 @@ mod tests {
             };
             assert_eq!(read(3, 4), b"3456");
             assert_eq!(read(8, u64::MAX), b"89");
+            assert_eq!(read(11, 4), b"");
         }
     }
 
