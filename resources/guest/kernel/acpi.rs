@@ -98,7 +98,7 @@ impl Acpi {
         };
         let Some(dsdt) = LOW_MEMORY.follow(dsdt).and_then(table) else { return };
         self.windows.extend(aml::windows(dsdt));
-        let Some([type_a, _]) = aml::sleep_type_s5(dsdt) else { return };
+        let Some(sleep_type) = aml::sleep_type_s5(dsdt) else { return };
         self.soft_off = if u32_at(fadt, FLAGS) & HW_REDUCED != 0 {
             let address = u64_at(fadt, SLEEP_CONTROL + 4);
             let register = match fadt.get(SLEEP_CONTROL) {
@@ -106,10 +106,10 @@ impl Acpi {
                 Some(1) => Place::Port(address as u16),
                 _ => return,
             };
-            Some(SoftOff::SleepControl { register, value: type_a << 2 | 1 << 5 })
+            Some(SoftOff::SleepControl { register, value: sleep_type << 2 | 1 << 5 })
         } else {
             let port = u32_at(fadt, PM1A_CNT) as u16;
-            Some(SoftOff::Pm1 { port, value: u16::from(type_a) << 10 | 1 << 13 })
+            Some(SoftOff::Pm1 { port, value: u16::from(sleep_type) << 10 | 1 << 13 })
         };
     }
 }

@@ -13,6 +13,8 @@ const REACH: usize = 512;
 /// Resource descriptors (ACPI 6.5, 6.4.3): tag, then the length of what follows.
 const MEMORY32_FIXED: &[u8] = &[0x86, 9, 0];
 const EXTENDED_INTERRUPT: u8 = 0x89;
+/// What a constant of one byte begins with.
+const BYTE_PREFIX: u8 = 0x0a;
 
 /// The virtio-mmio devices a DSDT or SSDT describes.
 #[must_use]
@@ -37,21 +39,15 @@ fn window(device: &[u8]) -> Option<Window> {
     Some(Window { base, gsi })
 }
 
-/// The values of the sleep type for S5: the first two elements of the package `_S5_`.
+/// The sleep type for S5: the first element of the package `_S5_`, which is what the first or
+/// only power management register takes.
 #[must_use]
-pub fn sleep_type_s5(table: &[u8]) -> Option<[u8; 2]> {
-    // NameOp, the name, PackageOp, then a package length of 1 byte and the element count.
-    let at = positions(table, b"\x08_S5_\x12").next()? + 8;
-    let (first, at) = small_integer(table, at)?;
-    let (second, _) = small_integer(table, at)?;
-    Some([first, second])
-}
-
-/// ZeroOp, OneOp, or BytePrefix and a byte; and where the next element is.
-fn small_integer(table: &[u8], at: usize) -> Option<(u8, usize)> {
+pub fn sleep_type_s5(table: &[u8]) -> Option<u8> {
+    // The name, PackageOp, then a package length of 1 byte and the element count.
+    let at = positions(table, b"_S5_\x12").next()? + 7;
     match *table.get(at)? {
-        value @ (0 | 1) => Some((value, at + 1)),
-        0x0a => Some((*table.get(at + 1)?, at + 2)),
+        zero_or_one @ (0 | 1) => Some(zero_or_one),
+        BYTE_PREFIX => table.get(at + 1).copied(),
         _ => None,
     }
 }

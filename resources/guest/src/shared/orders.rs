@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::area::{Area, Blocks};
-use crate::pattern::BASE_SEED;
+use crate::pattern::{BASE_SEED, BLOCK, SECTOR};
 
 /// One step: what to do, and for those that use a disk, how and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,27 @@ pub struct Step {
     pub io: Io,
     /// Which part of the disk.
     pub area: Area,
+}
+
+impl Step {
+    /// What the parts do not know of each other.
+    fn check(&self) -> Result<(), String> {
+        match &self.order {
+            Order::Transfer(Transfer::Verify { .. } | Transfer::VerifyZero) => {}
+            Order::Transfer(_) => {
+                if self.area.length.is_some_and(|length| !length.is_multiple_of(SECTOR as u64)) {
+                    return Err("only what is read may end within a sector".into());
+                }
+            }
+            Order::Stamp(_) | Order::VerifyStamps { .. } => {
+                if self.io.size < BLOCK as u64 || self.io.cpus > 1 {
+                    return Err("stamps are blocks of 4096 bytes, written by one processor".into());
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 /// What a step does.
@@ -147,27 +168,24 @@ pub fn parse(text: &str) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-fn read_step(step: &str, defaults: &mut Io, steps: &mut Vec<Step>) -> Result<(), String> {
+/// Adds what `step` orders to `steps`. Without arguments that say otherwise a disk is driven as
+/// by `io`, which `use` changes for what follows.
+fn read_step(step: &str, io: &mut Io, steps: &mut Vec<Step>) -> Result<(), String> {
     let mut arguments = Arguments::new(step);
-    if let Some(orders) = arguments.demo()? {
-        steps.extend(parse(&orders)?);
-        return arguments.all_used();
+    let mut own = io.clone();
+    if arguments.word == "bench" && own.size == Io::default().size {
+        own.size = 4096;
     }
-    let mut bench_defaults = defaults.clone();
-    let io = if arguments.word == "use" {
-        &mut *defaults
+    arguments.io(&mut own)?;
+    if arguments.word == "use" {
+        *io = own;
+    } else if let Some(parts) = arguments.demo()? {
+        parts.iter().try_for_each(|part| read_step(part, &mut own, steps))?;
     } else {
-        if arguments.word == "bench" {
-            bench_defaults.size = 4096;
-        }
-        &mut bench_defaults
-    };
-    arguments.io(io)?;
-    let io = io.clone();
-    if arguments.word != "use" {
-        let order = arguments.order()?;
         let word = arguments.word.to_string();
-        steps.push(Step { word, order, io, area: arguments.area()? });
+        let step = Step { word, order: arguments.order()?, io: own, area: arguments.area()? };
+        step.check()?;
+        steps.push(step);
     }
     arguments.all_used()
 }
@@ -195,19 +213,21 @@ impl<'a> Arguments<'a> {
         arguments
     }
 
-    /// The steps that a word for `demo` stands for.
-    fn demo(&mut self) -> Result<Option<String>, String> {
-        const EVERY: u64 = 16;
-        let own = |seed| format!("verify:{seed}:every={EVERY},verify-base:except={EVERY}");
-        Ok(match self.word {
-            "demo-first" => {
-                let seed = self.number()?;
-                let own = own(seed);
-                Some(format!("verify-base,write:{seed}:every={EVERY},flush,{own}"))
-            }
-            "demo-again" => Some(own(self.number()?)),
-            _ => None,
-        })
+    /// The steps that a word for `offshoot demo` stands for: a clone's own blocks are one in 16.
+    fn demo(&mut self) -> Result<Option<Vec<String>>, String> {
+        let again = match self.word {
+            "demo-first" => false,
+            "demo-again" => true,
+            _ => return Ok(None),
+        };
+        let seed = self.number()?;
+        let verify = [format!("verify:{seed}:every=16"), "verify-base:except=16".to_string()];
+        if again {
+            return Ok(Some(verify.into()));
+        }
+        let write =
+            ["verify-base".to_string(), format!("write:{seed}:every=16"), "flush".to_string()];
+        Ok(Some([&write[..], &verify[..]].concat()))
     }
 
     fn order(&mut self) -> Result<Order, String> {
@@ -281,6 +301,9 @@ impl<'a> Arguments<'a> {
                 (number(start)?, length.map(number).transpose()?)
             }
         };
+        if !start.is_multiple_of(SECTOR as u64) {
+            return Err(format!("{start} is not a multiple of 512"));
+        }
         let blocks = match (self.named("every"), self.named("except")) {
             (None, None) => Blocks::All,
             (Some(step), None) => Blocks::Every(number_from(1, step)?),
