@@ -14,10 +14,12 @@ const CODE: u64 = layout::KERNEL_START;
 const HANDLER: u64 = CODE + 0x10;
 const IDT_POINTER: u64 = CODE + 0x20;
 const IDT: u64 = CODE + 0x1000;
+/// Where the stack ends that the exception is pushed to.
+const STACK: u64 = CODE + 0x4000;
 const BREAKPOINT: u64 = 3;
 
-/// Runs a guest of three instructions at CPL 0 in 64-bit mode: `lidt`, `int3`, and in the handler
-/// `out`, and says whether it came to its end.
+/// Runs a guest of four instructions at CPL 0 in 64-bit mode: it sets its stack, then `lidt`,
+/// `int3`, and in the handler `out`, and says whether it came to its end.
 ///
 /// A KVM on hardware does; one that interprets the kernel's instructions lacks `int3`, which
 /// every Linux uses on itself, and others. The tiny guest runs there, Linux does not.
@@ -42,10 +44,10 @@ pub fn runs_linux() -> Result<bool> {
 }
 
 fn write_guest(memory: &GuestMemory) -> std::result::Result<(), vm_memory::GuestMemoryError> {
-    let pointer = u32::try_from(IDT_POINTER).expect("below 4 GiB").to_le_bytes();
-    let [a, b, c, d] = pointer;
-    // lidt [IDT_POINTER]; int3
-    let code = [0x0f, 0x01, 0x1c, 0x25, a, b, c, d, 0xcc];
+    let bytes = |address| u32::try_from(address).expect("below 4 GiB").to_le_bytes();
+    let ([s, t, u, v], [a, b, c, d]) = (bytes(STACK), bytes(IDT_POINTER));
+    // mov esp, STACK; lidt [IDT_POINTER]; int3
+    let code = [0xbc, s, t, u, v, 0x0f, 0x01, 0x1c, 0x25, a, b, c, d, 0xcc];
     memory.write_slice(&code, GuestAddress(CODE))?;
     // out 0xf4, al
     memory.write_slice(&[0xe6, 0xf4], GuestAddress(HANDLER))?;
