@@ -93,7 +93,7 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
-        if hung_up(&self.stream) {
+        if (!self.types || room == 0) && hung_up(&self.stream) {
             return Err(ErrorKind::BrokenPipe.into());
         }
         Ok(())

@@ -61,7 +61,9 @@ impl Pipe {
         // Fails when nothing came since the last time.
         let _ = self.filled.read();
         std::mem::swap(&mut self.lock().bytes, into);
-        self.room.notify_all();
+        if into.len() >= ROOM {
+            self.room.notify_all();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -85,6 +87,8 @@ impl Write for Writer {
         let mut state = self.0.lock();
         let was_empty = state.bytes.is_empty();
         state.bytes.extend_from_slice(bytes);
+        // Before the signal, or whoever it wakes has to wait for the lock.
+        drop(state);
         if was_empty {
             self.0.filled.write(1)?;
         }

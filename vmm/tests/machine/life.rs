@@ -24,7 +24,7 @@ fn guest_boots_by_both_protocols_on_one_two_and_four_cpus() {
             let (exit, console) = setup.run();
             assert_eq!(exit, Exit::DebugExit { status: 0 }, "{console}");
             assert!(console.contains(&format!("hello by {word}")), "{console}");
-            assert!(console.contains(&format!("cpus {cpus}")), "{console}");
+            assert!(console.contains(&format!("cpus ok n={cpus}\n")), "{console}");
         }
     }
 }
