@@ -5,7 +5,7 @@
 //!                   └─────> bzimage ──> decompress     (unpacked on the host first)
 //!            ──> initrd                    as high as it may be
 //!            ──> cmdline                   the user's words, and devices where ACPI has none
-//! Board      ──> acpi, smbios              what the machine is made of
+//! Board      ──> acpi, smbios, mptable     what the machine is made of
 //!                   └─────> params or pvh  where all of that is: one page for the kernel's entry
 //! ```
 //!
@@ -39,6 +39,7 @@ mod elf;
 mod image;
 mod initrd;
 mod kernel;
+mod mptable;
 mod params;
 mod pvh;
 mod smbios;
@@ -70,6 +71,9 @@ pub struct Entry {
     pub rip: u64,
     /// Guest-physical address of `boot_params` (goes to RSI) or `hvm_start_info` (goes to EBX).
     pub params: u64,
+    /// Whether the kernel uses ACPI. One that does not takes the machine for a PC, and needs the
+    /// timer of a PC (PIT) to get its interrupts going.
+    pub acpi: bool,
 }
 
 /// How a kernel is entered.
@@ -150,6 +154,9 @@ pub fn load(boot: &spec::Boot, board: &Board, memory: &GuestMemory) -> Result<En
     let cmdline = cmdline::compose(&boot.cmdline, in_cmdline, kernel.cmdline_limit())?;
     cmdline::write(&cmdline, memory)?;
     let rsdp = acpi::write(board.cpus, in_tables, memory)?;
+    if !acpi {
+        mptable::write(board.cpus, memory)?;
+    }
     smbios::write(board, memory)?;
 
     let facts = Facts { ram: &ram, rsdp, cmdline_len: cmdline.len(), initrd };
@@ -157,7 +164,7 @@ pub fn load(boot: &spec::Boot, board: &Board, memory: &GuestMemory) -> Result<En
         Protocol::Linux64 => params::write(&facts, kernel.setup_header(), memory)?,
         Protocol::Pvh => pvh::write(&facts, memory)?,
     };
-    Ok(Entry { protocol, rip, params })
+    Ok(Entry { protocol, rip, params, acpi })
 }
 
 /// The ELF file inside a bzImage; `None` when `kernel` is an ELF file already.

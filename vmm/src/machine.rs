@@ -8,6 +8,7 @@ mod assembly;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use blockdev::Stack;
 use devices::bus::{BusDevice, Shared};
 use devices::exit::DebugExit;
 use devices::i8042::I8042;
@@ -33,6 +34,7 @@ pub struct Machine {
     /// Goes first, so that no vCPU touches a device on its way out.
     crew: Crew,
     transports: Vec<Arc<Mutex<Transport>>>,
+    stacks: Vec<(String, Stack)>,
     serial: Arc<Mutex<Serial>>,
     pipe: Arc<Pipe>,
     power: Arc<Mutex<Power>>,
@@ -75,11 +77,14 @@ impl Machine {
         for component in components(spec, port, &power) {
             assembly.add(component)?;
         }
-        let Assembly { buses, windows, transports, .. } = assembly;
+        let Assembly { buses, windows, transports, stacks, .. } = assembly;
 
         let virtio = &windows;
         let board = Board { cpus: spec.cpus, uuid: spec.uuid, name: &spec.name, virtio };
         let entry = boot::load(&spec.boot, &board, &memory)?;
+        if !entry.acpi {
+            vm.add_pit()?;
+        }
         let template = Template::new(&kvm, spec.cpus)?;
         let indices = (0..=u8::MAX).take(spec.cpus.into());
         let cpus = indices.map(|index| template.create(vm.fd(), index));
@@ -88,7 +93,17 @@ impl Machine {
             first.enter(&entry, &memory)?;
         }
         let crew = Crew::new(cpus, buses)?;
-        Ok(Machine { crew, transports, serial, pipe, power, button, started: false, _vm: vm })
+        Ok(Machine {
+            crew,
+            transports,
+            stacks,
+            serial,
+            pipe,
+            power,
+            button,
+            started: false,
+            _vm: vm,
+        })
     }
 
     /// What it is doing.
@@ -120,6 +135,19 @@ impl Machine {
         self.pipe.let_go();
         self.crew.stop();
         self.transports.iter().for_each(|transport| lock(transport).pause());
+    }
+
+    /// Stops it for good, with everything durable that the guest was told is written: a disk
+    /// keeps that over a reset, flushed or not.
+    ///
+    /// # Errors
+    /// A disk cannot be flushed.
+    pub fn shut_down(mut self) -> Result<()> {
+        self.pause();
+        for (id, stack) in &self.stacks {
+            stack.flush().map_err(|source| Error::Disk { id: id.clone(), source })?;
+        }
+        Ok(())
     }
 
     /// Presses the power button. What that does is up to the guest.

@@ -77,7 +77,10 @@ fn in_tables(memory: &GuestMemory) -> usize {
 fn an_elf_kernel_gets_a_zero_page_of_our_making() {
     let memory = memory();
     let entry = Files::new(&with_acpi().build()).initrd(b"cpio").load(&memory).unwrap();
-    assert_eq!(entry, Entry { protocol: Protocol::Linux64, rip: ENTRY, params: 0x8000 });
+    assert_eq!(
+        entry,
+        Entry { protocol: Protocol::Linux64, rip: ENTRY, params: 0x8000, acpi: true }
+    );
 
     let params = zero_page(&memory);
     let header = params.hdr;
@@ -149,8 +152,11 @@ fn virtio_devices_are_described_exactly_once() {
         let memory = memory();
         let mut files = Files::new(&kernel.build());
         files.boot.cmdline = words.to_owned();
-        files.load(&memory).unwrap();
+        let entry = files.load(&memory).unwrap();
         assert_eq!((cmdline(&memory), in_tables(&memory)), (expected, tables));
+        assert_eq!(entry.acpi, tables > 0);
+        let mp: u32 = memory.read_obj(GuestAddress(layout::MP_TABLE.start)).unwrap();
+        assert_eq!(mp == u32::from_le_bytes(*b"_MP_"), !entry.acpi);
     }
 }
 

@@ -32,7 +32,7 @@ pub fn runs_linux() -> Result<bool> {
     write_guest(&memory).expect("the least memory has room for it");
     let vm = Vm::create(&kvm, &memory)?;
     let mut cpu = Template::new(&kvm, 1)?.create(vm.fd(), 0)?;
-    let entry = Entry { protocol: Protocol::Linux64, rip: CODE, params: 0 };
+    let entry = Entry { protocol: Protocol::Linux64, rip: CODE, params: 0, acpi: true };
     cpu.enter(&entry, &memory)?;
     loop {
         match cpu.run() {
