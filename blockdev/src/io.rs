@@ -1,6 +1,6 @@
 //! What moves bytes: storages (files, or what stands in for one) and the engines on top.
 //!
-//! An engine is told places by [`Layers`](crate::layers::Layers) and never asks what they mean.
+//! An engine is told places and never asks what they mean.
 
 use std::fmt;
 use std::io;
@@ -112,7 +112,7 @@ impl dyn Storage + '_ {
     /// Fills `range` of `into` with the bytes from `at` on.
     ///
     /// # Errors
-    /// As [`read_exact_at`](Self::read_exact_at).
+    /// As `read_exact_at`.
     pub fn read_into(&self, into: &Buffers, range: Range<usize>, at: u64) -> io::Result<()> {
         let mut done = range.start;
         while done < range.end {

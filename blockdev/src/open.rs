@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 
 use crate::{Error, Result};
 
@@ -53,7 +53,7 @@ pub(crate) fn unlocked(path: &Path) -> Result<File> {
 
 fn regular(path: &Path, purpose: For) -> Result<File> {
     let access = if purpose == For::Writing { OFlags::RDWR } else { OFlags::RDONLY };
-    // NONBLOCK: opening a FIFO must not wait for its other end. It means nothing to files.
+    // NONBLOCK: opening a FIFO must not wait for its other end.
     let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let fd =
         open(path, flags, Mode::empty()).map_err(io::Error::from).map_err(Error::open(path))?;
@@ -61,6 +61,8 @@ fn regular(path: &Path, purpose: For) -> Result<File> {
     if !file.metadata().map_err(Error::open(path))?.is_file() {
         return Err(Error::NotAFile { path: path.into() });
     }
+    // To io_uring NONBLOCK does mean something: EAGAIN, where a filesystem would have to wait.
+    fcntl_setfl(&file, OFlags::empty()).map_err(io::Error::from).map_err(Error::open(path))?;
     Ok(file)
 }
 

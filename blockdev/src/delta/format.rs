@@ -26,7 +26,8 @@ pub(crate) const SECTOR_WORDS: usize = 63;
 /// Blocks a bitmap sector speaks of.
 pub(crate) const SECTOR_BLOCKS: u64 = SECTOR_WORDS as u64 * 64;
 
-const MAGIC: [u8; 8] = *b"OFFDELTA";
+/// What a delta begins with.
+pub(crate) const MAGIC: [u8; 8] = *b"OFFDELTA";
 const VERSION: u32 = 1;
 const BLOCK_SIZE: u32 = 4096;
 const BITMAP_OFFSET: u64 = 8192;

@@ -1,9 +1,8 @@
 //! Reads a delta's header and bitmap, believing nothing.
 
-use std::io;
 use std::path::Path;
 
-use super::format::{COPIES, Defect, Header, SECTOR, SECTOR_LEN, SectorBits, SectorBytes};
+use super::format::{COPIES, Defect, Header, MAGIC, SECTOR, SECTOR_LEN, SectorBits, SectorBytes};
 use crate::io::Storage;
 use crate::{Error, Result};
 
@@ -15,35 +14,34 @@ const LOOKS: usize = 16;
 /// Reads the header and checks that the file is as long as it says.
 pub(crate) fn header(storage: &dyn Storage, path: &Path) -> Result<Header> {
     let len = storage.len().map_err(Error::read(path, 0))?;
-    let [first_at, second_at] = COPIES.map(|at| at as u64);
-    let first = copy(storage, path, first_at);
-    let second = copy(storage, path, second_at);
-    let needed = second_at + SECTOR;
-    if len < needed && !matches!(first, Ok(Err(Defect::NotADelta))) {
-        return Err(Error::Truncated { path: path.into(), len, needed });
-    }
-    let header = choose(path, first?, second?)?;
-    let needed = header.file_len();
-    if len < needed {
-        return Err(Error::Truncated { path: path.into(), len, needed });
-    }
+    let [first, second] = COPIES.map(|at| at as u64);
+    require_len(len, second + SECTOR, path).or_else(|truncated| {
+        // What is there of the magic tells a delta's rest from any other short file.
+        let mut magic = MAGIC;
+        let start = usize::try_from(len).map_or(magic.len(), |len| len.min(magic.len()));
+        storage.read_exact_at(&mut magic[..start], 0).map_err(Error::read(path, 0))?;
+        if magic == MAGIC { Err(truncated) } else { Err(Error::NotADelta { path: path.into() }) }
+    })?;
+    let header = choose(path, copy(storage, path, first)?, copy(storage, path, second)?)?;
+    require_len(len, header.file_len(), path)?;
     Ok(header)
 }
 
-/// The copy at `at`; past the end of the file, that there is none.
+fn require_len(len: u64, needed: u64, path: &Path) -> Result<()> {
+    if len < needed {
+        return Err(Error::Truncated { path: path.into(), len, needed });
+    }
+    Ok(())
+}
+
 fn copy(
     storage: &dyn Storage,
     path: &Path,
     at: u64,
 ) -> Result<std::result::Result<Header, Defect>> {
     let mut bytes: SectorBytes = [0; SECTOR_LEN];
-    match storage.read_exact_at(&mut bytes, at) {
-        Ok(()) => Ok(Header::decode(&bytes)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && at > 0 => {
-            Ok(Err(Defect::NotADelta))
-        }
-        Err(source) => Err(Error::Read { path: path.into(), at, source }),
-    }
+    storage.read_exact_at(&mut bytes, at).map_err(Error::read(path, at))?;
+    Ok(Header::decode(&bytes))
 }
 
 /// Both copies must be well-formed; the newer one counts.

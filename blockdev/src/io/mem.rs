@@ -2,6 +2,7 @@
 //! leave may be built; and that fails a chosen call. For tests.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,8 +21,9 @@ pub type Image = BTreeMap<u64, Sector>;
 pub enum Event {
     /// These sectors got these contents; each may become durable on its own.
     Write(Vec<(u64, Sector)>),
-    /// All before this became durable.
-    Sync,
+    /// The first so many events became durable. Those that happened while this went on are not
+    /// among them.
+    Sync(usize),
 }
 
 /// How a call fails.
@@ -34,10 +36,14 @@ pub enum Fault {
 }
 
 /// A file in memory.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct MemStorage {
     state: Mutex<State>,
+    meanwhile: Mutex<Option<Meanwhile>>,
 }
+
+/// What happens while a sync goes on.
+type Meanwhile = Box<dyn FnOnce() + Send>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -52,7 +58,8 @@ impl MemStorage {
     /// A file with these contents and nothing recorded.
     #[must_use]
     pub fn new(len: u64, image: Image) -> Self {
-        MemStorage { state: Mutex::new(State { len, image, ..State::default() }) }
+        let state = Mutex::new(State { len, image, ..State::default() });
+        MemStorage { state, ..MemStorage::default() }
     }
 
     /// A file of these bytes.
@@ -72,6 +79,11 @@ impl MemStorage {
         let mut state = self.state();
         state.calls = 0;
         state.fault = Some((call, fault));
+    }
+
+    /// Lets `meanwhile` happen during the next sync, which does not cover what it writes.
+    pub fn during_sync(&self, meanwhile: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(meanwhile));
     }
 
     /// How many calls there were since the start or the last [`fail`](MemStorage::fail).
@@ -117,6 +129,12 @@ impl MemStorage {
             }
             _ => Ok((state, len)),
         }
+    }
+}
+
+impl fmt::Debug for MemStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemStorage({} events)", self.events())
     }
 }
 
@@ -187,7 +205,12 @@ impl Storage for MemStorage {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.call(0)?.0.log.push(Event::Sync);
+        let covered = self.call(0)?.0.log.len();
+        let meanwhile = self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
+        self.state().log.push(Event::Sync(covered));
         Ok(())
     }
 

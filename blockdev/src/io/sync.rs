@@ -59,7 +59,8 @@ impl Disk for SyncDisk {
     }
 
     fn poll(&mut self, done: &mut Vec<Done>) -> Result<()> {
-        if !self.parked.is_empty() {
+        // A signal may come after what was parked has got its turn some other way.
+        if !self.parked.is_empty() || self.done.is_empty() {
             self.wakeup.clear();
             for (op, tag) in std::mem::take(&mut self.parked) {
                 if let Some(op) = self.start(op, tag) {

@@ -214,14 +214,17 @@ impl UringDisk {
             self.fill();
             if !self.ring.submission().is_empty() {
                 match self.ring.submit() {
-                    Ok(_) => {}
-                    Err(error) if busy(&error) => self.wakeup.signal(),
-                    Err(error) => return Err(error),
+                    Err(error) if !busy(&error) => return Err(error),
+                    _ => {}
                 }
             }
             let answers: Vec<(u64, i32)> =
                 self.ring.completion().map(|entry| (entry.user_data(), entry.result())).collect();
             if answers.is_empty() {
+                if !self.ring.submission().is_empty() {
+                    // The kernel had no room for them; there may be no answer to wait for.
+                    self.wakeup.signal();
+                }
                 return Ok(());
             }
             for (key, result) in answers {

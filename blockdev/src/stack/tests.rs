@@ -5,6 +5,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 
 use super::*;
+use crate::io::mem::MemStorage;
 use crate::testing::{Clone, ENGINES, drain, pattern, read, run, writable, write};
 use crate::{Buffers, ErrorKind, Op, Tag};
 
@@ -167,6 +168,22 @@ fn a_base_cut_off_while_it_is_read_is_an_error_for_that_read_alone() {
         assert_eq!(read(&mut *disk, 65536, 512).unwrap(), [0; 512]);
         write(&mut *disk, 65536, &[1; 512]).unwrap();
     }
+}
+
+#[test]
+fn where_there_is_no_io_uring_another_engine_is_taken_unless_it_was_asked_for() {
+    let clone = Clone::new(&pattern(8192, 1), 8192);
+    // Storage without a file descriptor is to io_uring what a host is that forbids it.
+    let base = Arc::new(MemStorage::from_bytes(&pattern(8192, 1)));
+    let stack = Stack::from_storages(&clone.spec.base, base, None).unwrap();
+    let mut disk = stack.disk(Engine::Auto).unwrap();
+    assert_eq!(read(&mut *disk, 0, 8192).unwrap(), pattern(8192, 1));
+    let refused = stack.disk(Engine::Uring).err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    for errno in [libc::ENOSYS, libc::EPERM, libc::ENOMEM] {
+        assert!(not_allowed(&io::Error::from_raw_os_error(errno)));
+    }
+    assert!(!not_allowed(&io::Error::from_raw_os_error(libc::EMFILE)));
 }
 
 #[test]

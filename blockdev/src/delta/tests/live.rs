@@ -1,0 +1,224 @@
+//! Deltas in files: what they cost, who may open them, what survives a killed process.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use uuid::Uuid;
+
+use super::life::{Life, at_cut, keep};
+use crate::base::{Base, Identity};
+use crate::delta::{Delta, create, create_in, inspect};
+use crate::io::mem::{Fault, Image, MemStorage};
+use crate::testing::{Clone, ENGINES, pattern, read, run, write};
+use crate::{Buffers, Engine, Error, ErrorKind, Op, Stack, StackSpec, Tag};
+
+/// A sparse base of `size` bytes, whose digest nobody asks for.
+fn sparse(size: u64) -> (tempfile::TempDir, Base) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("base");
+    File::create(&path).unwrap().set_len(size).unwrap();
+    let found = path.metadata().unwrap();
+    let identity = Identity {
+        uuid: Uuid::new_v4(),
+        size,
+        digest: blake3::hash(b"").to_hex().to_string(),
+        mtime_ns: found.mtime() * 1_000_000_000 + found.mtime_nsec(),
+        inode: found.ino(),
+    };
+    (dir, Base { path, identity })
+}
+
+#[test]
+fn a_new_delta_takes_no_more_than_16_kib_whatever_its_size() {
+    for size in [4096, 10 << 30, 1 << 40] {
+        let (dir, base) = sparse(size);
+        let path = dir.path().join("delta");
+        let uuid = create(&path, size, &base.identity).unwrap();
+        let info = inspect(&path).unwrap();
+        assert!(info.bytes_on_disk <= 16 << 10, "{} bytes for {size}", info.bytes_on_disk);
+        assert_eq!((info.uuid, info.size, info.owned_blocks), (uuid, size, 0));
+        assert_eq!(info.parent_uuid, base.identity.uuid);
+        let stack = Stack::open(&StackSpec { base, delta: Some(path) }).unwrap();
+        let mut disk = stack.disk(Engine::Sync).unwrap();
+        assert_eq!(read(&mut *disk, size - 512, 512).unwrap(), [0; 512]);
+    }
+}
+
+#[test]
+fn a_delta_is_created_once_and_of_a_size_that_can_be() {
+    let (dir, base) = sparse(8192);
+    let path = dir.path().join("delta");
+    for size in [0, 4096, 8193, 1 << 47, u64::MAX] {
+        let error = create(&path, size, &base.identity).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{size}");
+        assert!(!path.exists());
+    }
+    create(&path, 8192, &base.identity).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    assert_eq!(create(&path, 8192, &base.identity).unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn inspecting_counts_owned_blocks_while_the_delta_is_in_use() {
+    let clone = Clone::new(&pattern(40_000, 1), 65_536);
+    let stack = clone.open();
+    let mut disk = stack.disk(Engine::Sync).unwrap();
+    write(&mut *disk, 512, &[1; 8192]).unwrap();
+    run(&mut *disk, Op::Discard(61_440..65_536)).unwrap();
+    assert_eq!(inspect(&clone.delta()).unwrap().owned_blocks, 0, "nothing is flushed yet");
+    run(&mut *disk, Op::Flush).unwrap();
+    assert_eq!(inspect(&clone.delta()).unwrap().owned_blocks, 4);
+}
+
+#[test]
+fn closing_keeps_what_was_not_flushed() {
+    let clone = Clone::new(&pattern(40_000, 1), 65_536);
+    for (value, engine) in (1..).zip(ENGINES) {
+        let stack = clone.open();
+        let mut disk = stack.disk(engine).unwrap();
+        write(&mut *disk, 4096, &[value; 512]).unwrap();
+        drop((disk, stack));
+        let mut disk = clone.open().disk(engine).unwrap();
+        assert_eq!(read(&mut *disk, 4096, 512).unwrap(), [value; 512]);
+    }
+}
+
+#[test]
+fn one_base_is_read_by_many_at_once() {
+    let clone = Clone::new(&pattern(40_000, 1), 65_536);
+    let alone = StackSpec { delta: None, ..clone.spec.clone() };
+    let stacks = [clone.open(), Stack::open(&alone).unwrap(), Stack::open(&alone).unwrap()];
+    for stack in &stacks {
+        let mut disk = stack.disk(Engine::Uring).unwrap();
+        assert_eq!(read(&mut *disk, 0, 39_936).unwrap(), pattern(40_000, 1)[..39_936]);
+    }
+}
+
+#[test]
+fn flushes_of_many_threads_make_their_own_writes_durable() {
+    let mut life = Life::new();
+    let stack = life.stack.clone();
+    thread::scope(|scope| {
+        for queue in 0..4u8 {
+            let mut disk = stack.disk(Engine::Sync).unwrap();
+            scope.spawn(move || {
+                for round in 0..50 {
+                    // All in the same bitmap sector and two of them in the same block.
+                    let at = u64::from(queue) * 2048;
+                    write(&mut *disk, at, &[round * 4 + queue; 2048]).unwrap();
+                    run(&mut *disk, Op::Flush).unwrap();
+                }
+            });
+        }
+    });
+    let log = life.cut();
+    let (durable, loose) = at_cut(&life.start.1, &log, log.len());
+    let (found, _) = life.reopen(&keep(&durable, &loose, &vec![false; loose.len()]));
+    for queue in 0..4u8 {
+        assert_eq!(found[usize::from(queue) * 2048..][..2048], [49 * 4 + queue; 2048]);
+    }
+}
+
+/// What [`as_child`] is to do, in a process of its own.
+const CHILD: &str = "BLOCKDEV_TEST_CHILD";
+
+/// Opens the clone in another process and returns when it has it.
+fn child(clone: &Clone) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "delta::tests::live::as_child", "--nocapture"])
+        .env(CHILD, serde_json::to_string(&clone.spec).unwrap())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    let ready = lines.map_while(Result::ok).any(|line| line.ends_with("flushed"));
+    assert!(ready, "the child ended early");
+    child
+}
+
+/// Not a test of its own: in a child process it writes, flushes, says so, and goes on writing.
+#[test]
+fn as_child() {
+    let Ok(spec) = std::env::var(CHILD) else { return };
+    let stack = Stack::open(&serde_json::from_str(&spec).unwrap()).unwrap();
+    let mut disk = stack.disk(Engine::Uring).unwrap();
+    write(&mut *disk, 0, &[7; 16_384]).unwrap();
+    run(&mut *disk, Op::Flush).unwrap();
+    println!("flushed");
+    let mut done = Vec::new();
+    for tag in 0.. {
+        let at = 16_384 + tag % 12 * 4096;
+        disk.submit(Op::Write { at, from: Buffers::from_vec(vec![9; 4096]) }, Tag(tag));
+        disk.poll(&mut done).unwrap();
+        done.clear();
+    }
+}
+
+#[test]
+fn a_delta_open_in_another_process_is_busy_and_free_when_that_is_killed() {
+    let clone = Clone::new(&pattern(40_000, 1), 65_536);
+    for _ in 0..10 {
+        let mut child = child(&clone);
+        let busy = Stack::open(&clone.spec).unwrap_err();
+        assert!(matches!(&busy, Error::Busy { path } if *path == clone.delta()), "{busy:?}");
+        assert_eq!(busy.kind(), ErrorKind::Busy);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // At once: the ring that the kernel has yet to take apart does not keep the lock.
+        let stack = Stack::open(&clone.spec).unwrap();
+        let mut disk = stack.disk(Engine::Uring).unwrap();
+        assert_eq!(read(&mut *disk, 0, 16_384).unwrap(), [7; 16_384], "what was flushed is there");
+        let rest = read(&mut *disk, 16_384, 49_152).unwrap();
+        let mut expected = pattern(40_000, 1);
+        expected.resize(65_536, 0);
+        for (found, base) in rest.chunks(512).zip(expected[16_384..].chunks(512)) {
+            assert!(found == base || found == [9; 512], "neither old nor new");
+        }
+    }
+}
+
+#[test]
+fn blocks_of_many_bitmap_sectors_are_found_again() {
+    let (_dir, base) = sparse(4096);
+    let size = 20 * 4032 * 4096;
+    let delta = MemStorage::default();
+    create_in(&delta, size, &base.identity).unwrap();
+    let open = |(len, image)| {
+        let base_storage = Arc::new(MemStorage::new(4096, Image::new()));
+        let delta = Arc::new(MemStorage::new(len, image));
+        (Stack::from_storages(&base, base_storage, Some(Arc::clone(&delta) as _)).unwrap(), delta)
+    };
+    // Across two sectors, alone in some, adjacent ones, the last block of the disk.
+    let blocks = [4031, 4032, 3 * 4032, 4 * 4032, 5 * 4032 + 77, 9 * 4032 + 1, 20 * 4032 - 1];
+    let (stack, delta) = open(delta.contents());
+    let mut disk = stack.disk(Engine::Sync).unwrap();
+    for (value, block) in (1..).zip(blocks) {
+        write(&mut *disk, block * 4096, &[value; 4096]).unwrap();
+        run(&mut *disk, Op::Zero((block - 1) * 4096..block * 4096)).unwrap();
+        write(&mut *disk, block * 4096, &[value; 4096]).unwrap();
+    }
+    run(&mut *disk, Op::Flush).unwrap();
+    let mut disk = open(delta.contents()).0.disk(Engine::Sync).unwrap();
+    for (value, block) in (1..).zip(blocks) {
+        let expected = if block == 4031 { 0 } else { value };
+        assert_eq!(read(&mut *disk, block * 4096, 4096).unwrap(), [expected; 4096], "{block}");
+    }
+}
+
+#[test]
+fn opening_an_empty_delta_takes_the_same_few_calls_at_any_size() {
+    for size in [1 << 20, 1 << 43] {
+        let (_dir, base) = sparse(4096);
+        let storage = Arc::new(MemStorage::default());
+        create_in(&*storage, size, &base.identity).unwrap();
+        storage.fail(u64::MAX, Fault::Short);
+        Delta::load("delta".as_ref(), Arc::clone(&storage) as _).unwrap();
+        // The length, two copies of the header, one look for data in the bitmap.
+        assert_eq!(storage.calls(), 4);
+    }
+}
