@@ -1,14 +1,14 @@
 //! Boots a kernel, its console on the terminal: the whole library in twenty lines.
 //!
-//! `cargo run -p vmm --example run -- KERNEL [COMMAND LINE...]`, with `CPUS=2` for more vCPUs and
-//! `INITRD=FILE` for a ramdisk.
+//! `cargo run -p vmm --example run -- KERNEL [COMMAND LINE...]`, with `CPUS=2` for more vCPUs,
+//! `INITRD=FILE` for a ramdisk, `CONTROL=PATH` for a control socket.
 
 use std::error::Error;
 use std::os::unix::net::UnixStream;
 use std::{env, io, process, thread};
 
 use vmm::spec::{Boot, Spec};
-use vmm::{Shell, run};
+use vmm::{Shell, control, run};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut words = env::args().skip(1);
@@ -20,9 +20,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (name, uuid) = ("example".into(), uuid::Uuid::new_v4());
     let spec = Spec { name, uuid, cpus, memory_mib: 128, boot, disks: vec![] };
 
+    let control = env::var_os("CONTROL").map(|path| control::listen(path.as_ref())).transpose()?;
     let (mut console, attached) = UnixStream::pair()?;
     let printer = thread::spawn(move || io::copy(&mut console, &mut io::stdout()));
-    let exit = run(&spec, Shell { attached: Some(attached), ..Shell::default() })?;
+    let exit = run(&spec, Shell { control, attached: Some(attached), ..Shell::default() })?;
     printer.join().expect("the printer does not panic")?;
     eprintln!("{exit:?}");
     process::exit(exit.status().into())

@@ -46,8 +46,8 @@ pub enum Error {
     /// The first vCPU's tables cannot be put into memory.
     #[error("cannot write page tables to guest memory")]
     Tables(#[from] GuestMemoryError),
-    /// A disk cannot be opened.
-    #[error("cannot open disk {id}")]
+    /// A disk cannot be opened, or its last writes cannot be stored.
+    #[error("cannot use disk {id}")]
     Disk {
         /// The disk's id in the spec.
         id: String,

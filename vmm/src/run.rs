@@ -63,11 +63,10 @@ pub fn run(spec: &Spec, shell: Shell) -> Result<Exit> {
         console.serve();
         control.serve(|call| answer(call, spec, &mut machine, &mut stopped));
     }
-    machine.pause();
     let exit = machine.ended().cloned().unwrap_or(Exit::Stopped);
-    drop(machine);
+    let shut_down = machine.shut_down();
     console.finish().map_err(Error::host("wait for the console's client"))?;
-    Ok(exit)
+    shut_down.map(|()| exit)
 }
 
 fn wait(signals: &Signals, machine: &Machine, console: &Console, control: &Server) -> Result<()> {

@@ -41,14 +41,22 @@ pub struct Assembly<'a> {
     pub windows: Vec<Window>,
     /// The virtio devices, in order.
     pub transports: Vec<Arc<Mutex<Transport>>>,
+    /// The disks' layers, by their ids.
+    pub stacks: Vec<(String, Stack)>,
 }
 
 impl<'a> Assembly<'a> {
     /// A machine of `cpus` vCPUs without devices.
     pub fn new(vm: &'a Vm, memory: &GuestMemory, cpus: u16) -> Self {
-        let memory = Arc::new(memory.clone());
-        let buses = Buses::default();
-        Assembly { vm, memory, cpus, buses, windows: Vec::new(), transports: Vec::new() }
+        Assembly {
+            vm,
+            memory: Arc::new(memory.clone()),
+            cpus,
+            buses: Buses::default(),
+            windows: Vec::new(),
+            transports: Vec::new(),
+            stacks: Vec::new(),
+        }
     }
 
     /// Adds one device.
@@ -57,7 +65,7 @@ impl<'a> Assembly<'a> {
             Component::Chip(ports, device) => {
                 Ok(self.buses.ports.insert(ports.start.into()..ports.end.into(), device)?)
             }
-            Component::Disk(spec) => self.add_virtio(disk(spec, self.cpus)?),
+            Component::Disk(spec) => self.add_disk(spec),
             Component::Rng => self.add_virtio(Box::new(rng::Device)),
         }
     }
@@ -78,17 +86,19 @@ impl<'a> Assembly<'a> {
         self.transports.push(transport);
         Ok(())
     }
-}
 
-fn disk(spec: &DiskSpec, cpus: u16) -> Result<Box<dyn VirtioDevice>> {
-    let stack =
-        Stack::open(&spec.stack).map_err(|source| Error::Disk { id: spec.id.clone(), source })?;
-    let settings = blk::Settings {
-        id: spec.id.clone(),
-        size: stack.size(),
-        read_only: stack.read_only(),
-        queues: spec.queues.unwrap_or(cpus.min(USUAL_QUEUES)),
-    };
-    let engine = spec.engine;
-    Ok(Box::new(blk::Device::new(settings, Box::new(move || stack.disk(engine)))))
+    fn add_disk(&mut self, spec: &DiskSpec) -> Result<()> {
+        let failed = |source| Error::Disk { id: spec.id.clone(), source };
+        let stack = Stack::open(&spec.stack).map_err(failed)?;
+        self.stacks.push((spec.id.clone(), stack.clone()));
+        let settings = blk::Settings {
+            id: spec.id.clone(),
+            size: stack.size(),
+            read_only: stack.read_only(),
+            queues: spec.queues.unwrap_or(self.cpus.min(USUAL_QUEUES)),
+        };
+        let engine = spec.engine;
+        let open = Box::new(move || stack.disk(engine));
+        self.add_virtio(Box::new(blk::Device::new(settings, open)))
+    }
 }
