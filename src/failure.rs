@@ -15,7 +15,7 @@ pub enum Code {
     Failed = 1,
     /// The command makes no sense.
     Usage = 2,
-    /// There is no such image or VM.
+    /// There is no such image, VM or file.
     NotFound = 3,
     /// It is in use, its name is taken, or others depend on it.
     InUse = 4,
@@ -105,27 +105,40 @@ pub fn code(error: &anyhow::Error) -> Code {
     if let Some(Several(errors)) = error.downcast_ref() {
         return errors.first().map_or(Code::Failed, code);
     }
+    // The outermost, be it an error or the context of one: contexts are no links of the chain.
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.code;
+    }
     error.chain().find_map(code_of_link).unwrap_or(Code::Failed)
 }
 
 fn code_of_link(link: &(dyn std::error::Error + 'static)) -> Option<Code> {
-    if let Some(failure) = link.downcast_ref::<Failure>() {
-        return Some(failure.code);
-    }
     if let Some(error) = link.downcast_ref::<io::Error>() {
-        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
-        return full.contains(&error.kind()).then_some(Code::NoSpace);
+        return code_of_io(error.kind());
     }
     if let Some(error) = link.downcast_ref::<blockdev::Error>() {
         return code_of_disk(error.kind());
     }
-    if let Some(vmm::Error::Kvm(_)) = link.downcast_ref() {
-        return Some(Code::NoKvm);
+    match link.downcast_ref::<vmm::Error>() {
+        Some(vmm::Error::Kvm(_)) => return Some(Code::NoKvm),
+        // A layer of a disk that exists is not looked for, it is lost.
+        Some(vmm::Error::Disk { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            return Some(Code::Integrity);
+        }
+        _ => {}
     }
     match link.downcast_ref::<rusqlite::Error>()?.sqlite_error_code()? {
         ErrorCode::DiskFull => Some(Code::NoSpace),
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(Code::Integrity),
         ErrorCode::DatabaseBusy => Some(Code::InUse),
+        _ => None,
+    }
+}
+
+fn code_of_io(kind: io::ErrorKind) -> Option<Code> {
+    match kind {
+        io::ErrorKind::NotFound => Some(Code::NotFound),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(Code::NoSpace),
         _ => None,
     }
 }
@@ -157,10 +170,15 @@ pub fn text(error: &anyhow::Error) -> String {
 
 /// The next thing to try, when a link of the chain knows it.
 pub fn hint(error: &anyhow::Error) -> Option<&str> {
-    error.chain().find_map(|link| match link.downcast_ref::<Failure>() {
+    let outermost = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_deref());
+    outermost.or_else(|| error.chain().find_map(hint_of_link))
+}
+
+fn hint_of_link<'a>(link: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    match link.downcast_ref::<Failure>() {
         Some(failure) => failure.hint.as_deref(),
         None => link.downcast_ref::<blockdev::Error>()?.advice(),
-    })
+    }
 }
 
 /// Prints an error for people, once, and returns what the process is to end with.
@@ -184,19 +202,24 @@ fn print(error: &anyhow::Error) {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::Context;
-
     use super::*;
 
     #[test]
-    fn the_innermost_failure_gives_code_and_hint() {
-        let error =
-            Err::<(), _>(Failure::not_found("there is no image x").hint("offshoot image ls"))
-                .context("cannot clone x")
-                .expect_err("it failed");
+    fn a_failure_under_other_context_gives_code_and_hint() {
+        let failure = Failure::not_found("there is no image x").hint("offshoot image ls");
+        let error = anyhow::Error::new(failure).context("cannot clone x");
         assert_eq!(code(&error), Code::NotFound);
         assert_eq!(hint(&error), Some("offshoot image ls"));
         assert_eq!(text(&error), "cannot clone x: there is no image x");
+    }
+
+    #[test]
+    fn a_failure_as_context_gives_the_code_and_what_it_is_about_the_hint() {
+        let failure = Failure::not_found("there is no image x").hint("offshoot image ls");
+        let early = Failure::new(Code::Early, "cannot run x");
+        let error = anyhow::Error::new(failure).context(early);
+        assert_eq!(code(&error), Code::Early);
+        assert_eq!(hint(&error), Some("offshoot image ls"));
     }
 
     #[test]

@@ -64,17 +64,16 @@ fn base() -> PathBuf {
 
 /// Makes a directory only this user can enter, or checks that the one there is such.
 fn private(dir: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(false).mode(0o700).create(dir);
-    let made = match made {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir)
-        }
-        made => made,
-    };
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    let made = builder.create(dir).or_else(|error| match error.kind() {
+        // No /run, as in an initial ramdisk.
+        io::ErrorKind::NotFound => builder.recursive(true).create(dir),
+        _ => Err(error),
+    });
     match made {
-        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check(dir),
-        Err(error) => Err(error).with_context(|| format!("cannot create {}", dir.display())),
+        made => made.with_context(|| format!("cannot create {}", dir.display())),
     }
 }
 
