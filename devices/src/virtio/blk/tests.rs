@@ -8,6 +8,7 @@ use crate::virtio::testing::disk::{Event, Platter, failure};
 use crate::virtio::testing::{DATA, Driver, END, NEXT, Part, Part::In, Part::Out, SEAM, WRITE};
 
 mod hostile;
+mod stack;
 
 const SIZE: usize = 1 << 16;
 const HEADER: u64 = 0x4_0000;
