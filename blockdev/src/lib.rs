@@ -10,6 +10,10 @@
 //!        └──────────────┘
 //! ```
 //!
+//! A [`Stack`] opens and locks the layers and knows where each byte is. A [`Disk`] on it, one for
+//! each queue, moves the bytes: [`Op`] in, [`Done`] out. [`base::import`] and [`delta::create`]
+//! make the files; docs/delta-format.md describes them and says what survives a crash.
+//!
 //! This crate knows bytes and files; it knows neither KVM nor virtio.
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests make small numbers"))]
 

@@ -67,7 +67,8 @@ fn copy(
     let (read, name): (&dyn Storage, _) = if cloned { (&target, to) } else { (&source, from) };
     let size = read.len().map_err(Error::read(name, 0))?;
     if !cloned {
-        target.set_len(size).map_err(Error::write(to, 0))?;
+        // From nothing: an attempt to clone that failed may have left something.
+        target.set_len(0).and_then(|()| target.set_len(size)).map_err(Error::write(to, 0))?;
     }
     let mut hasher = blake3::Hasher::new();
     for_each_stretch(read, name, size, &mut |range, stretch| {
@@ -119,6 +120,20 @@ fn runs_of_data(bytes: &[u8]) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_of_zeroes_become_holes() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(2 << 20).unwrap();
+        let target = FileStorage::new(file.try_clone().unwrap());
+        let mut bytes = vec![0; 2 << 20];
+        bytes[1 << 20] = 1;
+        write_sparse(&target, &bytes, 0).unwrap();
+        assert!(file.metadata().unwrap().blocks() * 512 <= 64 << 10, "one block, and some slack");
+        let mut found = vec![7; 2 << 20];
+        (&target as &dyn Storage).read_exact_at(&mut found, 0).unwrap();
+        assert!(found == bytes);
+    }
 
     #[test]
     fn runs_of_data_leave_blocks_of_zeroes_out() {

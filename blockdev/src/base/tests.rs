@@ -35,7 +35,7 @@ fn an_import_has_the_bytes_and_digest_of_its_source() {
 }
 
 #[test]
-fn holes_stay_holes_and_zeroes_become_holes() {
+fn holes_stay_holes() {
     let dir = tempdir().unwrap();
     let (raw, to) = (dir.path().join("raw"), dir.path().join("base"));
     let file = File::create(&raw).unwrap();
@@ -43,7 +43,9 @@ fn holes_stay_holes_and_zeroes_become_holes() {
     file.write_all_at(&[0; 1 << 20], 8 << 20).unwrap();
     file.write_all_at(&[1; 4096], 100 << 20).unwrap();
     let identity = import(&raw, &to, &mut quiet).unwrap();
-    assert!(to.metadata().unwrap().blocks() * 512 <= 64 << 10, "the one block, and some slack");
+    // A filesystem that shares blocks has those of the source, zeroes and all.
+    let [source, copy] = [&raw, &to].map(|path| path.metadata().unwrap().blocks());
+    assert!(copy <= source, "{copy} sectors, the source has {source}");
     let mut hasher = blake3::Hasher::new();
     hasher.update(&vec![0; 100 << 20]).update(&[1; 4096]);
     hasher.update(&vec![0; (156 << 20) - 4096]);
