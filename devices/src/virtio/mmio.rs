@@ -1,6 +1,6 @@
 //! The virtio-mmio transport (spec 4.2): what a vmm puts on its bus for each virtio device.
 //!
-//! The registers are a plain value in [`registers`](super::registers); this is the shell that
+//! The registers are a plain value in `registers`; this is the shell that
 //! acts on what they say. Where the device is, is the transport's state:
 //!
 //! ```text

@@ -3,8 +3,7 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes};
 
-use super::QUEUE_SIZE;
-use super::request::{MAX_RANGE_SECTORS, MAX_RANGES, SECTOR_SIZE};
+use super::request::{MAX_RANGE_SECTORS, MAX_RANGES, MAX_SEGMENT_LEN, MAX_SEGMENTS, SECTOR_SIZE};
 
 /// A physical block is this power of two of sectors: 4096 bytes, what deltas count in.
 const PHYSICAL_BLOCK_EXP: u8 = 3;
@@ -39,9 +38,8 @@ impl Config {
     pub fn new(size: u64, queues: u16) -> Self {
         Config {
             capacity: (size / u64::from(SECTOR_SIZE)).into(),
-            size_max: 0.into(),
-            // A request also has a header and a status.
-            seg_max: u32::from(QUEUE_SIZE - 2).into(),
+            size_max: MAX_SEGMENT_LEN.into(),
+            seg_max: MAX_SEGMENTS.into(),
             geometry: [0; 4],
             blk_size: SECTOR_SIZE.into(),
             physical_block_exp: PHYSICAL_BLOCK_EXP,

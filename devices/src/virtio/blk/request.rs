@@ -19,11 +19,17 @@ use vm_memory::{GuestAddress, GuestMemoryBackend};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::QUEUE_SIZE;
 use crate::virtio::GuestMemory;
 use crate::virtio::chain::{Chain, Span};
 
 /// The unit of sector numbers, whatever the block size.
 pub(super) const SECTOR_SIZE: u32 = 512;
+/// Descriptors with data in one request: a queue full, less header and status.
+pub(super) const MAX_SEGMENTS: u32 = QUEUE_SIZE as u32 - 2;
+/// Bytes of data in one descriptor. A request may have them otherwise distributed, but not more:
+/// so what a full queue keeps the disk busy with, and a reset waiting for, is bounded.
+pub(super) const MAX_SEGMENT_LEN: u32 = 128 << 10;
 /// The length of what GET_ID answers.
 pub(super) const ID_LEN: usize = 20;
 /// Ranges in one discard or write-zeroes.
@@ -33,6 +39,8 @@ pub(super) const MAX_RANGE_SECTORS: u32 = 1 << 21;
 
 const HEADER_LEN: u64 = size_of::<Header>() as u64;
 const RANGE_LEN: u64 = size_of::<RangeEntry>() as u64;
+const ID_BYTES: u64 = ID_LEN as u64;
+const MAX_DATA: u64 = MAX_SEGMENTS as u64 * MAX_SEGMENT_LEN as u64;
 
 /// What device and driver agreed on, and the device's own facts.
 #[derive(Clone, Debug)]
@@ -126,7 +134,10 @@ fn parse_readable<'a>(
 ) -> Result<Request<'a>, Status> {
     let (header, data_out) = readable.split_at(HEADER_LEN).ok_or(Status::IoError)?;
     let header: Header = read(&header, memory)?;
-    let at = |data: &Span<'_>| Ok(terms.bytes(header.sector.get(), data.len())?.start);
+    let at = |data: &Span<'_>| match data.len() {
+        ..=MAX_DATA => Ok(terms.bytes(header.sector.get(), data.len())?.start),
+        _ => Err(Status::IoError),
+    };
     // Data in the direction that the type does not have means that we misunderstand each other.
     match (header.kind.get(), data_out.len(), data_in.len()) {
         (VIRTIO_BLK_T_IN, 0, 1..) => Ok(Request::Read { at: at(&data_in)?, into: data_in }),
@@ -134,7 +145,7 @@ fn parse_readable<'a>(
             Ok(Request::Write { at: at(&data_out)?, from: data_out })
         }
         (VIRTIO_BLK_T_FLUSH, 0, 0) => Ok(Request::Flush),
-        (VIRTIO_BLK_T_GET_ID, 0, 20) => Ok(Request::Id { into: data_in }),
+        (VIRTIO_BLK_T_GET_ID, 0, ID_BYTES) => Ok(Request::Id { into: data_in }),
         (VIRTIO_BLK_T_DISCARD, 1.., 0) if terms.discard => {
             Ok(Request::Discard(ranges(&data_out, 0, memory, terms)?))
         }

@@ -82,7 +82,7 @@ fn configuration_describes_the_disk() {
     let word = |at: usize| u32::from_le_bytes(config[at..at + 4].try_into().unwrap());
     assert_eq!(config.len(), 60);
     assert_eq!(config[..8], (SIZE as u64 / 512).to_le_bytes());
-    assert_eq!(word(12), 254, "segments");
+    assert_eq!((word(8), word(12)), (128 << 10, 254), "segments");
     assert_eq!(word(20), 512, "block size");
     assert_eq!((config[24], config[25], config[26..28].to_vec()), (3, 0, vec![8, 0]), "topology");
     assert_eq!(config[34..36], [4, 0], "queues");
@@ -94,7 +94,7 @@ fn configuration_describes_the_disk() {
 #[test]
 fn features_follow_the_settings() {
     let features = |settings| device(settings, &Platter::default()).features();
-    let common = 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10;
+    let common = 1 << 1 | 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10;
     assert_eq!(features(settings()), common | 1 << 13 | 1 << 14);
     assert_eq!(features(Settings { read_only: true, ..settings() }), common | 1 << 5);
     let many = Settings { queues: 2, ..settings() };

@@ -149,6 +149,17 @@ fn data_that_is_no_whole_sectors_is_an_error() {
 }
 
 #[test]
+fn more_data_than_all_segments_together_is_an_error() {
+    let terms = Terms { size: 1 << 40, ..terms() };
+    let most = 254 * (128 << 10);
+    assert_eq!(ask_on(&terms, 0, 0, &[In(DATA, most)]), Seen::Read(0, vec![(DATA, most)]));
+    let wrong = Seen::Wrong(Status::IoError);
+    assert_eq!(ask_on(&terms, 0, 0, &[In(DATA, most + 512)]), wrong);
+    assert_eq!(ask_on(&terms, 1, 0, &[Out(DATA, most), Out(DATA, 512)]), wrong);
+    assert_eq!(ask_on(&terms, 1, 0, &[Out(DATA, 0xffff_fe00)]), wrong);
+}
+
+#[test]
 fn data_in_the_wrong_direction_is_an_error() {
     let wrong = Seen::Wrong(Status::IoError);
     for kind in [0, 1, 4, 8, 11, 13] {
