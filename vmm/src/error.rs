@@ -42,15 +42,15 @@ pub enum Error {
     Memory(#[from] memory::Error),
     /// Kernel, initrd, command line or tables cannot be put into memory.
     #[error(transparent)]
-    Boot(#[from] boot::Error),
+    Boot(Box<boot::Error>),
     /// The first vCPU's tables cannot be put into memory.
     #[error("cannot write page tables to guest memory")]
     Tables(#[from] GuestMemoryError),
     /// A disk cannot be opened, or its last writes cannot be stored.
-    #[error("cannot use disk {id}")]
+    #[error("cannot use disk vd{letter}")]
     Disk {
-        /// The disk's id in the spec.
-        id: String,
+        /// The first is `a`, as Linux names them.
+        letter: char,
         /// Why.
         source: blockdev::Error,
     },
@@ -73,6 +73,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl From<boot::Error> for Error {
+    fn from(error: boot::Error) -> Error {
+        Error::Boot(Box::new(error))
+    }
 }
 
 impl Error {

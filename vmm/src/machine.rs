@@ -34,7 +34,7 @@ pub struct Machine {
     /// Goes first, so that no vCPU touches a device on its way out.
     crew: Crew,
     transports: Vec<Arc<Mutex<Transport>>>,
-    stacks: Vec<(String, Stack)>,
+    stacks: Vec<(char, Stack)>,
     serial: Arc<Mutex<Serial>>,
     pipe: Arc<Pipe>,
     power: Arc<Mutex<Power>>,
@@ -144,8 +144,8 @@ impl Machine {
     /// A disk cannot be flushed.
     pub fn shut_down(mut self) -> Result<()> {
         self.pause();
-        for (id, stack) in &self.stacks {
-            stack.flush().map_err(|source| Error::Disk { id: id.clone(), source })?;
+        for &(letter, ref stack) in &self.stacks {
+            stack.flush().map_err(|source| Error::Disk { letter, source })?;
         }
         Ok(())
     }

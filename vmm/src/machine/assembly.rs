@@ -41,8 +41,8 @@ pub struct Assembly<'a> {
     pub windows: Vec<Window>,
     /// The virtio devices, in order.
     pub transports: Vec<Arc<Mutex<Transport>>>,
-    /// The disks' layers, by their ids.
-    pub stacks: Vec<(String, Stack)>,
+    /// The disks' layers, by the letters Linux gives them.
+    pub stacks: Vec<(char, Stack)>,
 }
 
 impl<'a> Assembly<'a> {
@@ -88,9 +88,9 @@ impl<'a> Assembly<'a> {
     }
 
     fn add_disk(&mut self, spec: &DiskSpec) -> Result<()> {
-        let failed = |source| Error::Disk { id: spec.id.clone(), source };
-        let stack = Stack::open(&spec.stack).map_err(failed)?;
-        self.stacks.push((spec.id.clone(), stack.clone()));
+        let letter = ('a'..='z').nth(self.stacks.len()).unwrap_or('?');
+        let stack = Stack::open(&spec.stack).map_err(|source| Error::Disk { letter, source })?;
+        self.stacks.push((letter, stack.clone()));
         let settings = blk::Settings {
             id: spec.id.clone(),
             size: stack.size(),

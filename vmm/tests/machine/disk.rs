@@ -120,7 +120,7 @@ fn disk_in_use_is_refused_and_named() {
     let mut first = setup("print:ready,idle").start();
     first.wait_for("ready");
     let error = setup("exit:0").refusal();
-    assert_eq!(error.to_string(), "cannot use disk clone");
+    assert_eq!(error.to_string(), "cannot use disk vda");
     first.control.stop().unwrap();
     assert_eq!(first.finish().0, Exit::Stopped);
 }
