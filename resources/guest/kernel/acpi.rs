@@ -1,4 +1,5 @@
 //! What ACPI's tables say of processors, interrupt controllers, devices and power (ACPI 6.5, 5.2).
+#![allow(unsafe_code, reason = "firmware leaves tables where no pointer leads")]
 
 use alloc::vec::Vec;
 

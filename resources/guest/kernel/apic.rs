@@ -1,5 +1,6 @@
 //! Interrupt controllers: the local APIC of each processor (Intel SDM 3A, chapter 11, "APIC") and
 //! the I/O APICs (82093AA).
+#![allow(unsafe_code, reason = "interrupt controllers are reached by address")]
 
 use core::ptr;
 

@@ -1,4 +1,5 @@
 //! A virtio block device (virtio 1.2, 5.2).
+#![allow(unsafe_code, reason = "buffers belong to the device for a while")]
 
 use alloc::vec::Vec;
 

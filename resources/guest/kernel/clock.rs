@@ -1,4 +1,5 @@
 //! Time: the time-stamp counter, whose speed is found once, when first wanted.
+#![allow(unsafe_code, reason = "clocks are behind ports and registers")]
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,4 +1,5 @@
 //! Lines on COM1.
+#![allow(unsafe_code, reason = "COM1 is a port")]
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};

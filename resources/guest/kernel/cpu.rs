@@ -1,8 +1,11 @@
 //! A processor's own tables, and what only the CPL0 code of entry.s can do for it.
+#![allow(unsafe_code, reason = "instructions that Rust has no words for")]
 
-use core::arch::asm;
+use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
+
+global_asm!(include_str!("entry.s"));
 
 /// CPL0 code and data, CPL3 data and code, after the null descriptor. The TSS follows.
 const SEGMENTS: [u64; 5] =

@@ -1,5 +1,6 @@
 //! Memory as the monitor filled it before the start: boot parameters and ACPI's tables, and what
 //! they point to. Nobody writes there until smp.rs takes its page, after all of it was read.
+#![allow(unsafe_code, reason = "what the monitor left is reached by address")]
 
 use core::{ptr, slice};
 

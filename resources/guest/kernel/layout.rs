@@ -10,6 +10,7 @@
 //!              ...          the rest of the program, then the heap to the end of that RAM
 //! ```
 //! link.ld asserts the same numbers.
+#![allow(unsafe_code, reason = "the tables have sections and names of their own")]
 
 use crate::cpu::Cpu;
 use crate::memory::Stack;

@@ -1,4 +1,5 @@
 //! What the machine has: found once, before the orders.
+#![allow(unsafe_code, reason = "a page is given to starting processors")]
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,10 +1,13 @@
 //! The heap: RAM from the end of the program upwards, given out once and never taken back. A
 //! guest runs for seconds; what it allocates in a loop it allocates before the loop.
+#![allow(unsafe_code, reason = "a heap, and memory that devices write")]
 
 use alloc::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::{ptr, slice};
+
+core::arch::global_asm!(include_str!("bytes.s"));
 
 unsafe extern "C" {
     /// From link.ld: the first page after the program.

@@ -1,4 +1,5 @@
 //! The other processors: started one by one, then halted until there is work.
+#![allow(unsafe_code, reason = "processors start with copied code, and share a task")]
 
 use alloc::boxed::Box;
 use core::mem::{MaybeUninit, transmute};

@@ -19,6 +19,12 @@ mod area;
 #[path = "shared/cmdline.rs"]
 mod cmdline;
 #[cfg(test)]
+#[path = "shared/grammar.rs"]
+mod grammar;
+#[cfg(test)]
+#[path = "shared/histogram.rs"]
+mod histogram;
+#[cfg(test)]
 #[path = "shared/orders.rs"]
 mod orders;
 

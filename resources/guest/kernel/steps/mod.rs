@@ -8,13 +8,14 @@ mod stamp;
 mod transfer;
 
 use crate::console::say;
+use crate::grammar;
 use crate::machine::Machine;
-use crate::orders::{self, Order, Step};
+use crate::orders::{Order, Step};
 use crate::power::{self, fail};
 
 /// Does all that the command line orders, in order.
 pub fn run(machine: &mut Machine) {
-    match orders::parse(&machine.orders()) {
+    match grammar::parse(&machine.orders()) {
         Ok(steps) => steps.iter().for_each(|step| run_step(machine, step)),
         Err(error) => fail!(Orders, "{error}"),
     }

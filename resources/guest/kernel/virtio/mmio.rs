@@ -1,4 +1,5 @@
 //! A device's registers (virtio 1.2, 4.2.2).
+#![allow(unsafe_code, reason = "registers are reached by address")]
 
 use core::ptr;
 

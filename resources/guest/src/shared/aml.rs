@@ -59,3 +59,51 @@ fn positions(bytes: &[u8], wanted: &[u8]) -> impl Iterator<Item = usize> {
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device as compilers write it: names, then a resource template.
+    fn device(hid: &[u8], base: u32, gsi: u32) -> Vec<u8> {
+        let mut bytes = b"\x5b\x82\x3fVR00\x08_HID\x0d".to_vec();
+        bytes.extend(hid);
+        bytes.extend(b"\0\x08_CRS\x11\x1a\x0a\x17");
+        bytes.extend([0x86, 9, 0, 1]);
+        bytes.extend(base.to_le_bytes());
+        bytes.extend(0x1000_u32.to_le_bytes());
+        bytes.extend([0x89, 6, 0, 3, 1]);
+        bytes.extend(gsi.to_le_bytes());
+        bytes.extend([0x79, 0]);
+        bytes
+    }
+
+    #[test]
+    fn each_virtio_device_is_found_and_no_other() {
+        let table = [
+            device(b"LNRO0005", 0xd000_0000, 5),
+            device(b"ACPI0013", 0xd100_0000, 9),
+            device(b"LNRO0005", 0xd000_1000, 0x2f),
+        ]
+        .concat();
+        let window = |base, gsi| Window { base, gsi };
+        assert_eq!(windows(&table), [window(0xd000_0000, 5), window(0xd000_1000, 0x2f)]);
+    }
+
+    #[test]
+    fn a_device_without_its_resources_is_left_out() {
+        let whole = device(b"LNRO0005", 0xd000_0000, 5);
+        for length in 0..whole.len() - 2 {
+            assert_eq!(windows(&whole[..length]), [], "of {length} bytes");
+        }
+    }
+
+    #[test]
+    fn sleep_types_are_read_in_every_coding() {
+        assert_eq!(sleep_type_s5(b"\x08_S5_\x12\x06\x04\x0a\x05\0\0\0"), Some(5));
+        assert_eq!(sleep_type_s5(b"\x08\\_S5_\x12\x04\x02\x0a\x05\0"), Some(5));
+        assert_eq!(sleep_type_s5(b"\x08_S5_\x12\x04\x02\0\0"), Some(0));
+        assert_eq!(sleep_type_s5(b"\x08_S5_\x12\x04\x02\x0a"), None);
+        assert_eq!(sleep_type_s5(b"\x08_S4_\x12\x04\x02\0\0"), None);
+    }
+}

@@ -82,3 +82,63 @@ impl Blocks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// The sectors of an area, each found once.
+    fn sectors(area: &Area, end: u64, size: u64) -> BTreeSet<u64> {
+        let mut sectors = BTreeSet::new();
+        for piece in area.pieces(end, size) {
+            assert!(0 < piece.length && piece.length <= size);
+            assert_eq!(piece.start / size, (piece.start + piece.length - 1) / size);
+            for sector in (piece.start..piece.start + piece.length).step_by(512) {
+                assert!(sectors.insert(sector / 512));
+            }
+        }
+        sectors
+    }
+
+    fn area(start: u64, length: Option<u64>, blocks: Blocks) -> Area {
+        Area { start, length, blocks }
+    }
+
+    #[test]
+    fn pieces_cover_every_area_once() {
+        for (blocks, wanted) in [
+            (Blocks::All, (|_| true) as fn(u64) -> bool),
+            (Blocks::Every(3), |block| block % 3 == 0),
+            (Blocks::Every(1), |_| true),
+            (Blocks::Except(3), |block| block % 3 != 0),
+            (Blocks::Except(2), |block| block % 2 != 0),
+        ] {
+            for (start, end) in
+                [(0, 40960), (512, 40960), (4096, 8192), (8192, 8192), (3584, 29184)]
+            {
+                for size in [512, 1024, 3584, 4096, 8192, 1 << 20] {
+                    let wanted =
+                        (start / 512..end / 512).filter(|sector| wanted(sector / 8)).collect();
+                    let found = sectors(&area(start, Some(end - start), blocks), end, size);
+                    assert_eq!(found, wanted, "{blocks:?} {start}..{end} by {size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_piece_may_end_within_a_sector() {
+        let pieces: Vec<_> = area(4096, None, Blocks::All).pieces(5000, 4096).collect();
+        assert_eq!(pieces, [Piece { start: 4096, length: 904 }]);
+    }
+
+    #[test]
+    fn an_area_beyond_the_disk_has_no_end() {
+        assert_eq!(area(512, None, Blocks::All).end(1024), Some(1024));
+        assert_eq!(area(512, Some(512), Blocks::All).end(1024), Some(1024));
+        assert_eq!(area(512, Some(513), Blocks::All).end(1024), None);
+        assert_eq!(area(2048, None, Blocks::All).end(1024), None);
+        assert_eq!(area(512, Some(u64::MAX), Blocks::All).end(1024), None);
+    }
+}

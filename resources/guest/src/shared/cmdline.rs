@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::orders::number;
+use crate::grammar::number;
 
 /// A virtio-mmio device: its registers, and its interrupt line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,4 +37,26 @@ pub fn windows(cmdline: &str) -> impl Iterator<Item = Window> {
         let gsi = parts.next()?.parse().ok()?;
         Some(Window { base, gsi })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_one_list() {
+        assert_eq!(orders("quiet offshoot.do=hello  offshoot.do=exit:0 x"), "hello,exit:0");
+        assert_eq!(orders("offshoot.done=hello offshoot.do"), "");
+    }
+
+    #[test]
+    fn devices_are_found_and_broken_ones_left_out() {
+        let found: Vec<_> = windows(
+            "virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=512@0xfeb00e00:12:3 \
+             virtio_mmio.device=4K@0xd0001000 virtio_mmio.device=oops",
+        )
+        .collect();
+        let window = |base, gsi| Window { base, gsi };
+        assert_eq!(found, [window(0xd000_0000, 5), window(0xfeb0_0e00, 12)]);
+    }
 }

@@ -61,3 +61,60 @@ fn word(key: u64, index: u64) -> u64 {
     let word = key.wrapping_add(index << 56 | index << 33 | index << 7);
     word ^ (word >> 29)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sector(seed: u64, number: u64) -> [u8; SECTOR] {
+        let mut bytes = [0; SECTOR];
+        fill(seed, number, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn no_two_sectors_share_a_word() {
+        let mut words = std::collections::HashSet::new();
+        for seed in [BASE_SEED, 0, 1, 2, u64::MAX] {
+            for number in (0..512).chain([1 << 40, 1 << 55]) {
+                for word in sector(seed, number).as_chunks::<8>().0 {
+                    assert!(words.insert(*word), "seed {seed} sector {number}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_content_never_changes() {
+        // Disks outlive versions.
+        assert_eq!(sector(BASE_SEED, 0)[..8], [122, 185, 252, 254, 55, 101, 183, 6]);
+        assert_eq!(sector(7, 9)[504..], [137, 84, 72, 71, 161, 106, 109, 142]);
+    }
+
+    #[test]
+    fn parts_are_as_the_whole() {
+        let mut whole = [0; 3 * SECTOR];
+        fill(7, 10, &mut whole);
+        assert_eq!(whole[SECTOR..2 * SECTOR], sector(7, 11));
+        let mut part = [0; 700];
+        fill(7, 10, &mut part);
+        assert_eq!(part[..], whole[..700]);
+        assert_eq!(check(7, 10, &whole), Ok(()));
+        assert_eq!(check(7, 10, &part[..697]), Ok(()));
+    }
+
+    #[test]
+    fn the_first_wrong_byte_is_found() {
+        let mut bytes = [0; 4 * SECTOR];
+        fill(7, 10, &mut bytes);
+        for at in [0, 1, 511, 512, 1999, 2047] {
+            let mut wrong = bytes;
+            wrong[at..].iter_mut().for_each(|byte| *byte ^= 0x40);
+            assert_eq!(check(7, 10, &wrong), Err((at, bytes[at])));
+            assert_eq!(check(7, 10, &wrong[..at]), Ok(()));
+            assert_eq!(check(7, 10, &wrong[..=at]), Err((at, bytes[at])));
+        }
+        assert!(check(8, 10, &bytes).is_err());
+        assert!(check(7, 11, &bytes).is_err());
+    }
+}
