@@ -14,7 +14,7 @@ use crate::virtio::mmio::Registers;
 use crate::virtio::queue::{Queue, Segment};
 
 /// What this driver uses where the device has it.
-const WANTED: u64 = feature::VERSION_1
+pub const WANTED: u64 = feature::VERSION_1
     | feature::INDIRECT_DESC
     | feature::EVENT_IDX
     | feature::BLK_SIZE_MAX
@@ -139,10 +139,10 @@ fn longest(registers: Registers, features: u64) -> [u64; 2] {
 /// A request's first buffer, which the device reads.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct Header {
-    kind: u32,
-    reserved: u32,
-    sector: u64,
+pub struct Header {
+    pub kind: u32,
+    pub reserved: u32,
+    pub sector: u64,
 }
 
 /// The data of discard and write-zeroes.

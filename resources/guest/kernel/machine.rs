@@ -69,6 +69,11 @@ impl Machine {
         &self.open.as_ref().expect("just opened").1
     }
 
+    /// Forgets the open disk: somebody else drove it.
+    pub fn close_disk(&mut self) {
+        self.open = None;
+    }
+
     /// Starts processors until so many run.
     pub fn start_cpus(&self, wanted: usize) {
         if smp::online() >= wanted {

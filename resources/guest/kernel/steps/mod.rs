@@ -2,6 +2,7 @@
 
 mod bench;
 mod devices;
+mod hostile;
 mod processor;
 mod refused;
 mod stamp;
@@ -33,6 +34,7 @@ fn run_step(machine: &mut Machine, step: &Step) {
         Order::Id => devices::id(machine, &step.io),
         Order::Transfer(transfer) => transfer::run(machine, *transfer, step),
         Order::VerifyReadOnly => refused::run(machine, &step.io),
+        Order::Hostile => hostile::run(machine, &step.io),
         Order::Stamp(stamps) => stamp::write(machine, stamps, &step.io),
         Order::VerifyStamps { stamps, last } => stamp::verify(machine, stamps, *last, &step.io),
         Order::Bench(bench) => bench::run(machine, bench, step),

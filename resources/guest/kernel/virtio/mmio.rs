@@ -34,6 +34,7 @@ const ACKNOWLEDGE: u32 = 1;
 const DRIVER: u32 = 2;
 const DRIVER_OK: u32 = 4;
 const FEATURES_OK: u32 = 8;
+const DEVICE_NEEDS_RESET: u32 = 0x40;
 const FAILED: u32 = 0x80;
 
 /// What a device is.
@@ -113,8 +114,13 @@ impl Registers {
     /// Hands over a queue.
     pub fn add_queue(self, queue: &Queue) {
         self.write(QUEUE_SEL, queue.index().into());
-        self.write(QUEUE_SIZE, queue.size().into());
-        let [descriptors, driver, device] = queue.addresses();
+        self.set_queue(queue.size(), queue.addresses());
+    }
+
+    /// Writes the registers of the selected queue: its length, and where the device finds
+    /// descriptor table, driver area and device area.
+    pub fn set_queue(self, size: u16, [descriptors, driver, device]: [u64; 3]) {
+        self.write(QUEUE_SIZE, size.into());
         for (register, address) in
             [(QUEUE_DESC, descriptors), (QUEUE_DRIVER, driver), (QUEUE_DEVICE, device)]
         {
@@ -132,6 +138,21 @@ impl Registers {
     /// Tells the device that queue `index` has new requests.
     pub fn notify(self, index: u16) {
         self.write(QUEUE_NOTIFY, index.into());
+    }
+
+    /// Whether the device says that it cannot go on without a reset.
+    pub fn needs_reset(self) -> bool {
+        self.read(STATUS) & DEVICE_NEEDS_RESET != 0
+    }
+
+    /// Writes each register with each of some values, as no driver would, but for the status.
+    pub fn scribble(self) {
+        for register in (0..CONFIG + 0x40).step_by(4).filter(|&register| register != STATUS) {
+            for value in [0, 1, 0xdead_b000, u32::MAX] {
+                self.write(register, value);
+                self.read(register);
+            }
+        }
     }
 
     /// Tells the device that its interrupt for used buffers was handled.

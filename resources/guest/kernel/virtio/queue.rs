@@ -11,18 +11,19 @@ use crate::power::fail;
 /// The most buffers in a request.
 const SEGMENTS: usize = 3;
 
-const NEXT: u16 = 1;
-const WRITE: u16 = 2;
-const INDIRECT: u16 = 4;
+pub const NEXT: u16 = 1;
+pub const WRITE: u16 = 2;
+pub const INDIRECT: u16 = 4;
 const NO_INTERRUPT: u16 = 1;
 
+/// An element of a descriptor table.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct Descriptor {
-    address: u64,
-    length: u32,
-    flags: u16,
-    next: u16,
+pub struct Descriptor {
+    pub address: u64,
+    pub length: u32,
+    pub flags: u16,
+    pub next: u16,
 }
 
 /// A buffer of a request.

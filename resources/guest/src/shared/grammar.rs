@@ -93,6 +93,7 @@ impl<'a> Arguments<'a> {
             "cpus" => Order::Cpus,
             "id" => Order::Id,
             "verify-readonly" => Order::VerifyReadOnly,
+            "hostile" => Order::Hostile,
             "stamp" => Order::Stamp(self.stamps()?),
             "verify-stamps" => Order::VerifyStamps { last: self.number()?, stamps: self.stamps()? },
             "bench" => Order::Bench(self.bench()?),

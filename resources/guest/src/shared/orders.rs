@@ -54,6 +54,8 @@ pub enum Order {
     Id,
     /// Checks that the disk says it is read-only and refuses a write.
     VerifyReadOnly,
+    /// Drives the disk as no driver should, then checks that it works after a reset.
+    Hostile,
     /// Writes and flushes sequence-numbered blocks.
     Stamp(Stamps),
     /// Checks what `Stamp` left, `last` being the last number it printed.

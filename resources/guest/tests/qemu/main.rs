@@ -147,3 +147,13 @@ fn a_read_only_disk_refuses_writes() {
         assert_eq!(run.status, Some(0), "{run:?}");
     });
 }
+
+#[test]
+fn a_hostile_driver_breaks_only_its_own_queue() {
+    on_each(|accelerator| {
+        let disk = Disk::base(1 << 20);
+        let run = Machine::new(accelerator, "hostile,verify-base").disk(&disk).run();
+        assert_eq!(run.status, Some(0), "{run:?}");
+        assert_eq!(run.lines[1], "guest: hostile ok attacks=24");
+    });
+}
