@@ -89,6 +89,13 @@ impl Cpu {
         self.fd.get_regs().map_or(0, |regs| regs.rip)
     }
 
+    /// Tells a guest that keeps time by kvmclock that it was stopped, so that its watchdogs do not
+    /// take a pause for a hang.
+    pub fn excuse_absence(&self) {
+        // Refused for a guest without kvmclock, which is not told then.
+        let _ = self.fd.kvmclock_ctrl();
+    }
+
     /// Runs the guest until it needs something. A port or memory access counts as done at the
     /// next call, so a vCPU whose state matters is called once more, kicked.
     pub fn run(&mut self) -> Exit<'_> {

@@ -126,6 +126,7 @@ impl Thread {
     fn join(self) -> Cpu {
         let cpu = self.handle.join().expect("a vCPU's thread does not panic");
         self.page.unkick();
+        cpu.excuse_absence();
         cpu
     }
 }
