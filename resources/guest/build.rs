@@ -22,7 +22,7 @@ fn build(root: &Path, elf: &Path) {
     let mut compiler = Command::new(variable("RUSTC"));
     compiler
         .args(["--edition", "2024", "--crate-name", "guest_kernel", "--crate-type", "bin"])
-        .args(["--target", "x86_64-unknown-linux-gnu", "--cap-lints", "warn"])
+        .args(["--target", &variable("TARGET"), "--cap-lints", "warn"])
         .args(["-C", "opt-level=2", "-C", "codegen-units=1", "-C", "strip=symbols"])
         .args(["-C", "panic=abort", "-C", "relocation-model=static"])
         .args(["-C", "link-arg=-nostdlib", "-C", "link-arg=-static", "-C", "link-arg=-no-pie"])

@@ -17,7 +17,6 @@ use crate::virtio::queue::{Queue, Segment};
 pub const WANTED: u64 = feature::VERSION_1
     | feature::INDIRECT_DESC
     | feature::EVENT_IDX
-    | feature::BLK_SIZE_MAX
     | feature::BLK_RO
     | feature::BLK_FLUSH
     | feature::BLK_MQ

@@ -107,7 +107,8 @@ impl Cpu {
     }
 }
 
-/// The CPL0 code that CPL3 asks for by int3, in the order of entry.s's `gates`.
+/// The CPL0 code that CPL3 asks for by int3, in the order of entry.s's `gates`; one of those is
+/// entry.s's own.
 enum Gate {
     Wait,
     Cpuid,

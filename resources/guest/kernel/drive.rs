@@ -9,6 +9,10 @@ use crate::power::fail;
 
 /// Cycles without any answer after which a disk counts as dead: half a minute or more.
 const PATIENCE: u64 = 1 << 37;
+/// The longest that counts between two looks: in more than that the machine was paused.
+const LOOK: u64 = 1 << 32;
+/// Seconds in which an interrupt has to follow its answer.
+const INTERRUPT_PATIENCE: u64 = 10;
 
 /// A stream of requests on one processor.
 pub trait Work {
@@ -45,7 +49,8 @@ pub fn drive(cpu: &Cpu, disk: &Disk, io: &Io, work: &mut impl Work) {
         }
         lane.queue.show();
     }
-    let mut last = cpu::tsc();
+    let mut looked = cpu::tsc();
+    let mut waited = 0;
     while flying > 0 {
         let mut answers = 0;
         for lane in lanes.iter_mut() {
@@ -58,9 +63,11 @@ pub fn drive(cpu: &Cpu, disk: &Disk, io: &Io, work: &mut impl Work) {
             }
             lane.queue.show();
         }
+        let before = core::mem::replace(&mut looked, cpu::tsc());
+        waited += looked.wrapping_sub(before).min(LOOK);
         if answers > 0 {
-            last = cpu::tsc();
-        } else if cpu::tsc().wrapping_sub(last) > PATIENCE {
+            waited = 0;
+        } else if waited > PATIENCE {
             fail!(Device, "{}: {flying} requests without an answer", disk.registers);
         } else if io.interrupts {
             halt(cpu, disk, &lanes);
@@ -88,16 +95,15 @@ fn finish(lane: &mut Lane, answer: &Answer, work: &mut impl Work) {
 
 /// Halts until an interrupt, unless an answer came before the device knew that one is wanted.
 ///
-/// The timer ticks each second: an answer that it finds, and the next tick still without the
-/// device's interrupt, means that the interrupt was lost.
+/// The timer ticks each second, so that an answer is found whose interrupt was lost.
 fn halt(cpu: &Cpu, disk: &Disk, lanes: &[Lane]) {
     let answered = || lanes.iter().any(|lane| lane.queue.answered());
-    let taken = cpu.taken(Interrupt::Device);
+    let (taken, ticks) = (cpu.taken(Interrupt::Device), cpu.taken(Interrupt::Timer));
     lanes.iter().for_each(|lane| lane.queue.want_interrupt(true));
     if answered() {
         return;
     }
-    for _ in 0..2 {
+    while cpu.taken(Interrupt::Timer) - ticks <= INTERRUPT_PATIENCE {
         cpu.wait();
         if cpu.taken(Interrupt::Device) != taken || !answered() {
             disk.registers.acknowledge();

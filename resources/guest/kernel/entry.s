@@ -8,8 +8,8 @@
 
 .set PML4, 0x1000000
 .set CPU0, 0x1006000
-.set CR0_VALUE, 0x80000033            # PG, NE, ET, MP, PE
-.set CR4_VALUE, 0x620                 # PAE, OSFXSR, OSXMMEXCPT
+.set CR0_VALUE, 0x80000033      # PG, NE, ET, MP, PE
+.set CR4_VALUE, 0x620           # PAE, OSFXSR, OSXMMEXCPT
 .set IA32_EFER, 0xc0000080
 .set EFER_LME, 0x100
 .set RFLAGS_VALUE, 2            # interrupts off
@@ -46,7 +46,7 @@ entry64:
     mov cr4, rax
     mov eax, CR0_VALUE
     mov cr0, rax
-    xor edx, edx                # boot::Protocol::Linux
+    xor edx, edx                # for Boot::read: Linux
     mov ecx, CPU0
     jmp enter
 
@@ -67,7 +67,7 @@ entry32:
     wrmsr
     mov eax, CR0_VALUE
     mov cr0, eax
-    mov edx, 1                  # boot::Protocol::Pvh
+    mov edx, 1                  # for Boot::read: PVH
     mov ecx, CPU0
     lgdt [CPU0 + CPU_GDTR]
     lea esp, [ecx + CPU_SIZE]   # PVH promises no stack
@@ -126,7 +126,7 @@ enter:
     mov rdi, rcx
     iretq
 
-# An exception: hands vector, error code, rip, cs and cr2 to trap::report at CPL3, on the
+# An exception: hands vector, error code, rip, cs and cr2 to trap_report (power.rs) at CPL3, on the
 # processor's own stack from its top; nothing returns.
 trap:
     pop rdi

@@ -23,11 +23,9 @@ pub struct Machine {
     pub acpi: Acpi,
     /// The devices of ACPI and of the command line, by address.
     pub devices: Vec<Registers>,
-    open: Option<(Shape, Disk)>,
+    /// With what it was opened for.
+    open: Option<(Io, Disk)>,
 }
-
-/// What of [`Io`] a disk must be opened anew for.
-type Shape = (usize, usize, usize, usize, u64, bool);
 
 impl Machine {
     /// Looks for what `boot` leads to.
@@ -58,13 +56,12 @@ impl Machine {
     /// The disk of `io`, open, and the processors of `io`, running.
     pub fn disk(&mut self, io: &Io) -> &Disk {
         self.start_cpus(io.cpus);
-        let shape = (io.disk, io.cpus, io.queues, io.depth, io.size, io.interrupts);
-        if self.open.as_ref().is_none_or(|(open, _)| *open != shape) {
+        if self.open.as_ref().is_none_or(|(open, _)| open != io) {
             let registers = self.device(Kind::Block, io.disk);
             if io.interrupts {
                 apic::route(&self.acpi.io_apics, registers.window.gsi);
             }
-            self.open = Some((shape, Disk::open(registers, io)));
+            self.open = Some((io.clone(), Disk::open(registers, io)));
         }
         &self.open.as_ref().expect("just opened").1
     }

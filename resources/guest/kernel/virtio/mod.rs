@@ -5,7 +5,6 @@ pub mod queue;
 
 /// Feature bits, of every device and of block devices (virtio 1.2, 6 and 5.2.3).
 pub mod feature {
-    pub const BLK_SIZE_MAX: u64 = 1 << 1;
     pub const BLK_RO: u64 = 1 << 5;
     pub const BLK_FLUSH: u64 = 1 << 9;
     pub const BLK_MQ: u64 = 1 << 12;
