@@ -62,7 +62,7 @@ fn sail(app: &App, args: &args::Demo, dir: &Path, signals: &Signals) -> Result<O
     let mut ships = clone(&mut store, &image, args.count)?;
 
     let bar = progress::count("guests ended".into(), 2 * u64::from(args.count), app.quiet);
-    let fleet = Fleet { image: &image, signals, bar: &bar };
+    let fleet = Fleet { store: &store, image: &image, signals, bar: &bar };
     bar.set_message("first run: verify the base, write, flush, verify");
     let mut done = fleet.run(&mut ships, |seed| format!("demo-first:{seed}"))?;
     if done {

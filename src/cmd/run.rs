@@ -12,7 +12,7 @@ use crate::console::{Event, Pump, Signals};
 use crate::failure::{Code, Failure};
 use crate::monitor::{self, Monitor, Settings, State};
 use crate::store::vm::Names;
-use crate::store::{Image, Vm};
+use crate::store::{Image, Store, Vm};
 use crate::terminal::Raw;
 
 /// Runs a new clone to its end; the result is what this process ends with.
@@ -33,7 +33,7 @@ fn run_clone(app: &App, args: args::Run) -> Result<u8> {
 
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     let (console, theirs) = UnixStream::pair().context("cannot make a console")?;
-    let monitor = match begin(vm, &image, theirs) {
+    let monitor = match begin(&store, vm, &image, theirs) {
         Ok(monitor) => monitor,
         Err(error) => {
             // Of one that never ran there is nothing to keep.
@@ -50,13 +50,10 @@ fn run_clone(app: &App, args: args::Run) -> Result<u8> {
 }
 
 /// Starts the VM with its console on `attached`.
-fn begin(vm: &Vm, image: &Image, attached: UnixStream) -> Result<Monitor> {
+fn begin(store: &Store, vm: &Vm, image: &Image, attached: UnixStream) -> Result<Monitor> {
     let settings = Settings { cmdline: None, attached: Some(attached) };
-    let mut monitor = monitor::start(vm, image, settings)?;
-    if let Err(error) = monitor.wait_until_runs() {
-        monitor.reap()?;
-        return Err(error);
-    }
+    let mut monitor = monitor::start(store, vm, image, settings)?;
+    monitor.wait_until_runs()?;
     Ok(monitor)
 }
 

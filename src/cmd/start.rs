@@ -23,7 +23,7 @@ pub fn start_all(store: &Store, names: &[Name], cmdline: Option<&str>) -> Result
             let vm = store.vm(name)?;
             let image = store.image_with(&vm.record.image)?;
             let settings = Settings { cmdline: cmdline.map(str::to_owned), attached: None };
-            monitor::start(&vm, &image, settings)?.wait_until_runs()
+            monitor::start(store, &vm, &image, settings)?.wait_until_runs()
         };
         start().with_context(|| format!("cannot start {name}"))
     })

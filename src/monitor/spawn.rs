@@ -14,7 +14,7 @@ use super::job::{self, Answer, Job};
 use super::runtime;
 use crate::failure::{Code, Failure};
 use crate::store::lock::{Holder, Lock, Phase};
-use crate::store::{Image, Vm};
+use crate::store::{Image, Store, Vm};
 
 /// What a kernel is told where nobody says otherwise: print on the serial port, use the disk, and
 /// end instead of waiting after a panic.
@@ -40,9 +40,11 @@ pub struct Monitor {
 ///
 /// # Errors
 /// The VM runs already, has no kernel, or a file it needs cannot be opened.
-pub fn start(vm: &Vm, image: &Image, settings: Settings) -> Result<Monitor> {
+pub fn start(store: &Store, vm: &Vm, image: &Image, settings: Settings) -> Result<Monitor> {
     let spec = spec(vm, image, settings.cmdline)?;
     let mut lock = Lock::take(&vm.dir)?;
+    // From here on there may be data in it, so it must not be forgotten.
+    store.inventory.sync()?;
     let sockets = runtime::create(&vm.record.id())?;
     lock.sign(&Holder::this_process(Phase::Starting, sockets.clone()))?;
     let started = launch(vm, &lock, Job { spec, sockets }, settings.attached);
@@ -73,16 +75,18 @@ fn launch(vm: &Vm, lock: &Lock, job: Job, attached: Option<UnixStream>) -> Resul
 }
 
 impl Monitor {
-    /// Waits until the vCPUs run.
+    /// Waits until the vCPUs run, or else until the monitor has ended.
     ///
     /// # Errors
     /// Why they never will.
-    pub fn wait_until_runs(&self) -> Result<()> {
-        match job::answer(&self.socket)? {
-            Answer::Runs => Ok(()),
-            Answer::Failed(report) => Err(report.into()),
-            Answer::Ended => Err(Failure::new(Code::Failed, "its monitor died").into()),
-        }
+    pub fn wait_until_runs(&mut self) -> Result<()> {
+        let error = match job::answer(&self.socket)? {
+            Answer::Runs => return Ok(()),
+            Answer::Failed(report) => report.into(),
+            Answer::Ended => Failure::new(Code::Failed, "its monitor died").into(),
+        };
+        self.reap()?;
+        Err(error)
     }
 
     /// The socket its answers come on; readable when there is one, and when it ends.

@@ -137,6 +137,7 @@ impl Store {
         sync_dir(&self.paths.images())?;
         change.commit()?;
         draft.keep();
+        self.inventory.sync()?;
         Ok(Image { dir, record })
     }
 

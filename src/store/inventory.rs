@@ -5,15 +5,16 @@
 //! delete a parent that is in use.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::image;
 use super::name::Name;
@@ -29,9 +30,14 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// second or two.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A log of more bytes than this is copied into the database.
+const LONG_LOG: u64 = 256 << 10;
+
 /// The open database.
 pub struct Inventory {
     db: Connection,
+    /// The write-ahead log beside it.
+    log: PathBuf,
 }
 
 /// An image's row. The keys are stable.
@@ -80,10 +86,41 @@ impl Inventory {
         db.busy_timeout(PATIENCE)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
         // The last process to leave would otherwise copy the log into the database and delete it,
-        // with several syncs; a command is too short for that.
+        // with several syncs; a command is too short for that. `tidy` does it now and then.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        db.execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA synchronous = NORMAL")?;
         check_version(&db, path)?;
-        Ok(Inventory { db })
+        Ok(Inventory { db, log: path.with_extension("db-wal") })
+    }
+
+    /// Makes all changes so far durable. A change is atomic without it, and its files are; what a
+    /// power failure takes is the row, and only of what nobody has used yet: a start syncs.
+    ///
+    /// # Errors
+    /// The filesystem refuses.
+    pub fn sync(&self) -> Result<()> {
+        match File::open(&self.log).and_then(|log| log.sync_data()) {
+            // Nothing was changed since the log was last taken away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result.with_context(|| format!("cannot sync {}", self.log.display())),
+        }
+    }
+
+    /// Copies the log into the database once it is long: every command reads all of it. Where
+    /// others are using the database, they do it later.
+    fn tidy(&self) {
+        let length = self.log.metadata().map_or(0, |log| log.len());
+        if length <= LONG_LOG {
+            return;
+        }
+        let checkpoint = || {
+            self.db.busy_timeout(Duration::ZERO)?;
+            self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            self.db.busy_timeout(PATIENCE)
+        };
+        if let Err(error) = checkpoint() {
+            log::debug!("the inventory's log stays long: {error}");
+        }
     }
 
     /// Makes an empty inventory at `path`, by way of the file `draft`, so that it appears whole.
@@ -110,6 +147,7 @@ impl Inventory {
     /// # Errors
     /// Another process has been writing for a minute.
     pub fn change(&mut self) -> Result<Change<'_>> {
+        self.tidy();
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate);
         Ok(Change { tx: tx.context("cannot write the inventory")? })
     }
@@ -154,9 +192,10 @@ impl Inventory {
     /// # Errors
     /// The database cannot be read.
     pub fn images(&self) -> Result<Vec<ImageRow>> {
-        let sql = "SELECT image.name, digest, layer.size, image.created,
-                          (SELECT count(*) FROM vm WHERE vm.image = image.id)
-                   FROM image JOIN layer ON layer.id = image.base ORDER BY image.name";
+        let sql = "SELECT image.name, digest, layer.size, image.created, count(vm.id)
+                   FROM image JOIN layer ON layer.id = image.base
+                   LEFT JOIN vm ON vm.image = image.id
+                   GROUP BY image.id ORDER BY image.name";
         let mut query = self.db.prepare(sql)?;
         let rows = query.query_map([], |row| {
             Ok(ImageRow {
@@ -272,11 +311,14 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Adds VMs that stand on the image named in them.
+    /// Adds VMs, each with its delta's uuid, to the image named in them.
     ///
     /// # Errors
     /// The image is gone, a name is taken, or the database cannot be written.
-    pub fn insert_vms<'a>(&self, vms: impl IntoIterator<Item = &'a vm::Record>) -> Result<()> {
+    pub fn insert_vms<'a>(
+        &self,
+        vms: impl IntoIterator<Item = (&'a vm::Record, Uuid)>,
+    ) -> Result<()> {
         let mut layer = self.tx.prepare(
             "INSERT INTO layer (uuid, parent, size)
              SELECT ?1, base, ?2 FROM image WHERE digest = ?3",
@@ -287,8 +329,8 @@ impl Change<'_> {
         )?;
         let mut label =
             self.tx.prepare("INSERT INTO label (vm, key, value) VALUES (?1, ?2, ?3)")?;
-        for vm in vms {
-            let added = layer.execute((vm.delta.to_string(), signed(vm.disk_size)?, &vm.image))?;
+        for (vm, delta) in vms {
+            let added = layer.execute((delta.to_string(), signed(vm.disk_size)?, &vm.image))?;
             anyhow::ensure!(added == 1, Failure::not_found("its image was removed meanwhile"));
             row.execute((
                 vm.id(),
@@ -345,7 +387,7 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Makes it happen, durably.
+    /// Makes it happen: for every process from now on, and durably after [`Inventory::sync`].
     ///
     /// # Errors
     /// The database cannot be written; nothing happened then.

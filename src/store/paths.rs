@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rustix::fs::Advice;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -107,10 +108,18 @@ pub fn default_root() -> Result<PathBuf> {
 /// # Errors
 /// It exists, or cannot be written.
 pub fn write_new(path: &Path, content: &[u8]) -> Result<File> {
+    let file = start_writing(path, content)?;
+    file.sync_all().with_context(|| format!("cannot sync {}", path.display()))?;
+    Ok(file)
+}
+
+/// Writes a new file and lets the kernel start on it; it is the caller's to sync.
+fn start_writing(path: &Path, content: &[u8]) -> Result<File> {
     let write = || {
         let mut file = File::create_new(path)?;
         file.write_all(content)?;
-        file.sync_all()?;
+        // What need not be cached is written at once. A hint: it may do nothing.
+        rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
         Ok::<_, io::Error>(file)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
@@ -144,7 +153,19 @@ pub fn sync_dir(path: &Path) -> Result<()> {
 /// # Errors
 /// As [`write_new`].
 pub fn save<T: Serialize>(path: &Path, record: &T) -> Result<File> {
-    write_new(path, toml::to_string(record).context("cannot write it as TOML")?.as_bytes())
+    write_new(path, to_toml(record)?.as_bytes())
+}
+
+/// As [`save`], and leaves the sync to the caller.
+///
+/// # Errors
+/// As [`save`].
+pub fn start_saving<T: Serialize>(path: &Path, record: &T) -> Result<File> {
+    start_writing(path, to_toml(record)?.as_bytes())
+}
+
+fn to_toml<T: Serialize>(record: &T) -> Result<String> {
+    toml::to_string(record).context("cannot write it as TOML")
 }
 
 /// Reads a record written by [`save`].

@@ -3,7 +3,7 @@
 -- Every layer of every disk. A layer with children cannot go.
 CREATE TABLE layer (
     id      INTEGER PRIMARY KEY,
-    uuid    TEXT    NOT NULL UNIQUE,
+    uuid    TEXT    NOT NULL,
     parent  INTEGER REFERENCES layer (id) ON DELETE RESTRICT,   -- NULL: a base
     size    INTEGER NOT NULL CHECK (size >= 0)                  -- of the disk, bytes
 ) STRICT;
@@ -27,7 +27,6 @@ CREATE TABLE vm (
     notes      TEXT    NOT NULL,
     created    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX vm_by_image ON vm (image);
 
 CREATE TABLE label (
     vm    TEXT NOT NULL REFERENCES vm (id) ON DELETE CASCADE,

@@ -16,7 +16,7 @@ use super::draft::{Busy, Draft, Trash};
 use super::image::Image;
 use super::lock::Lock;
 use super::name::Name;
-use super::paths::{Paths, RECORD_VERSION, load, save, sync_dir};
+use super::paths::{self, Paths, RECORD_VERSION, load, sync_dir};
 use super::time::Timestamp;
 use crate::failure::{Code, Failure};
 
@@ -36,8 +36,6 @@ pub struct Record {
     pub uuid: Uuid,
     /// The image it stands on.
     pub image: Digest,
-    /// Its delta's uuid.
-    pub delta: Uuid,
     /// The disk's length, bytes.
     pub disk_size: u64,
     /// vCPUs.
@@ -60,14 +58,10 @@ pub struct Record {
 impl Record {
     /// Names its directory.
     pub fn id(&self) -> String {
-        id(self.uuid)
+        let mut text = self.uuid.simple().to_string();
+        text.truncate(16);
+        text
     }
-}
-
-fn id(uuid: Uuid) -> String {
-    let mut text = uuid.simple().to_string();
-    text.truncate(16);
-    text
 }
 
 /// What a VM boots where that differs from its image. Paths are absolute, and not copied.
@@ -156,30 +150,27 @@ impl Store {
                 names.clone()
             }
         };
-        let mut drafts = Vec::with_capacity(names.len());
-        for name in names {
-            drafts.push(make(&self.paths, &image, name, disk_size, request)?);
-        }
-        change.insert_vms(drafts.iter().map(|(_, vm)| &vm.record))?;
-        for (draft, vm) in &mut drafts {
-            draft.publish(vm.dir.clone())?;
+        let make = |name| make(&self.paths, &image, name, disk_size, request);
+        let mut made = names.into_iter().map(make).collect::<Result<Vec<_>>>()?;
+        change.insert_vms(made.iter().map(|made| (&made.vm.record, made.delta)))?;
+        for made in &mut made {
+            made.draft.publish(made.vm.dir.clone())?;
         }
         sync_dir(&self.paths.vms())?;
         change.commit()?;
-        let kept = drafts.into_iter().map(|(draft, vm)| {
-            draft.keep();
-            vm
-        });
-        Ok(kept.collect())
+        Ok(made.into_iter().map(Made::keep).collect())
     }
 
     fn source(&self, name: &Name) -> Result<Image> {
-        if self.inventory.image(name)?.is_none() && self.inventory.vm(name)?.is_some() {
-            return Err(Failure::usage(format!("{name} is a VM; only images can be cloned yet"))
-                .hint("offshoot image ls")
-                .into());
+        match self.inventory.image(name)? {
+            Some(digest) => self.image_with(&digest),
+            None if self.inventory.vm(name)?.is_some() => {
+                Err(Failure::usage(format!("{name} is a VM; only images can be cloned yet"))
+                    .hint("offshoot image ls")
+                    .into())
+            }
+            None => self.image(name),
         }
-        self.image(name)
     }
 
     /// The VM of this name.
@@ -233,6 +224,20 @@ impl Store {
     }
 }
 
+/// A clone that is whole, and not known to the inventory yet.
+struct Made {
+    draft: Draft,
+    vm: Vm,
+    delta: Uuid,
+}
+
+impl Made {
+    fn keep(self) -> Vm {
+        self.draft.keep();
+        self.vm
+    }
+}
+
 /// Makes one clone in `tmp/`.
 fn make(
     paths: &Paths,
@@ -240,16 +245,13 @@ fn make(
     name: Name,
     disk_size: u64,
     request: &CloneRequest,
-) -> Result<(Draft, Vm)> {
+) -> Result<Made> {
     let uuid = Uuid::new_v4();
-    let draft = Draft::create(paths, &id(uuid))?;
-    let delta = blockdev::delta::create(&draft.file(DELTA), disk_size, &image.record.base)?;
     let record = Record {
         version: RECORD_VERSION,
         name,
         uuid,
         image: image.record.digest.clone(),
-        delta,
         disk_size,
         cpus: request.cpus,
         memory_mib: request.memory_mib,
@@ -258,19 +260,22 @@ fn make(
         boot: request.boot.clone(),
         labels: request.labels.clone(),
     };
-    save(&draft.file(RECORD), &record)?;
-    Ok((draft, Vm { dir: paths.vm(&id(uuid)), record }))
+    let draft = Draft::create(paths, &record.id())?;
+    // Its bytes are on their way while the delta is made, so one journal commit takes both.
+    let file = paths::start_saving(&draft.file(RECORD), &record)?;
+    let delta = blockdev::delta::create(&draft.file(DELTA), disk_size, &image.record.base)?;
+    file.sync_all().context("cannot sync the VM's record")?;
+    Ok(Made { draft, vm: Vm { dir: paths.vm(&record.id()), record }, delta })
 }
 
 /// The disk's length: whole sectors, and nothing of the base cut off.
 fn disk_size(image: &Image, asked: Option<u64>) -> Result<u64> {
-    let least = image.record.base.size.next_multiple_of(512);
+    let least = image.record.base.size;
     let size = asked.unwrap_or(least);
     if size < least {
-        return Err(Failure::usage(format!(
-            "a disk of {size} bytes is smaller than its image's {least}"
-        ))
-        .into());
+        let what = format!("a disk of {size} bytes is smaller than its image's {least}");
+        return Err(Failure::usage(what).into());
     }
-    Ok(size.next_multiple_of(512))
+    size.checked_next_multiple_of(512)
+        .ok_or_else(|| Failure::usage(format!("a disk of {size} bytes is too large")).into())
 }

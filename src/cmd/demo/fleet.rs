@@ -11,7 +11,7 @@ use super::PATIENCE;
 use crate::console::Signals;
 use crate::failure;
 use crate::monitor::{self, Answer, Monitor, Settings, State};
-use crate::store::{Image, Vm};
+use crate::store::{Image, Store, Vm};
 
 /// One VM of the demo, and what is known of it so far.
 pub struct Ship {
@@ -34,6 +34,7 @@ impl Ship {
 
 /// What all VMs of the demo share.
 pub struct Fleet<'a> {
+    pub store: &'a Store,
     pub image: &'a Image,
     pub signals: &'a Signals,
     pub bar: &'a ProgressBar,
@@ -84,7 +85,7 @@ impl Fleet<'_> {
     fn launch(&self, ship: &Ship, orders: impl Fn(u32) -> String) -> Result<Monitor> {
         let cmdline = format!("offshoot.do={}", orders(ship.seed));
         let settings = Settings { cmdline: Some(cmdline), attached: None };
-        monitor::start(&ship.vm, self.image, settings)
+        monitor::start(self.store, &ship.vm, self.image, settings)
     }
 
     /// Waits for a signal, an answer, or somebody's patience to end; says who answered.

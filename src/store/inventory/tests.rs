@@ -45,7 +45,6 @@ fn vm(text: &str, image: &image::Record) -> vm::Record {
         name: name(text),
         uuid: Uuid::new_v4(),
         image: image.digest.clone(),
-        delta: Uuid::new_v4(),
         disk_size: 4096,
         cpus: 1,
         memory_mib: 64,
@@ -63,7 +62,7 @@ fn with_vms(names: &[&str]) -> (TempDir, Inventory, Vec<vm::Record>) {
     let vms: Vec<_> = names.iter().map(|name| vm(name, &image)).collect();
     let change = inventory.change().expect("a change");
     change.insert_image(&image).expect("an image");
-    change.insert_vms(&vms).expect("VMs");
+    change.insert_vms(vms.iter().map(|vm| (vm, Uuid::new_v4()))).expect("VMs");
     change.commit().expect("committed");
     (dir, inventory, vms)
 }
