@@ -181,6 +181,16 @@ impl Ring {
         self.get(self.used + 4 + 8 * u64::from(self.size))
     }
 
+    /// Whether the device wants to be notified of the chain that was offered last (spec 2.7.10.1).
+    pub fn wants_kick(&self, event_idx: bool) -> bool {
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        if event_idx {
+            self.available_event() == self.next_available.wrapping_sub(1)
+        } else {
+            self.used_flags() & 1 == 0
+        }
+    }
+
     pub fn used_flags(&self) -> u16 {
         self.get(self.used)
     }

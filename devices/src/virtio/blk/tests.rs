@@ -203,7 +203,7 @@ fn driver_that_cannot_flush_has_every_change_flushed_before_it_completes() {
 fn write_through_write_completes_after_its_flush_only() {
     let platter = Platter::new(pattern());
     let mut driver = Driver::start(device(settings(), &platter), 1, 16, 1 << VIRTIO_BLK_F_FLUSH);
-    platter.hold();
+    let _held = platter.hold();
     offer(&mut driver, 0, OUT, 0, &[Out(DATA, 512)]);
     driver.kick(0);
     platter.wait_held(1);
@@ -241,7 +241,7 @@ fn failed_write_through_write_is_not_flushed() {
 fn requests_complete_in_the_order_the_disk_finishes_them() {
     let platter = Platter::new(pattern());
     let mut driver = start(&platter);
-    platter.hold();
+    let _held = platter.hold();
     for head in [0, 3, 6, 9] {
         offer(&mut driver, head, IN, head.into(), &[In(DATA + u64::from(head) * 512, 512)]);
     }
@@ -275,7 +275,7 @@ fn every_queue_serves_on_its_own() {
 fn reset_waits_for_requests_in_flight() {
     let platter = Platter::new(pattern());
     let mut driver = start(&platter);
-    platter.hold();
+    let _held = platter.hold();
     offer(&mut driver, 0, IN, 0, &[In(DATA, 512)]);
     driver.kick(0);
     platter.wait_held(1);
@@ -298,7 +298,7 @@ fn reset_waits_for_requests_in_flight() {
 fn pause_answers_what_is_in_flight() {
     let platter = Platter::new(pattern());
     let mut driver = start(&platter);
-    platter.hold();
+    let _held = platter.hold();
     offer(&mut driver, 0, OUT, 0, &[Out(DATA, 512)]);
     driver.kick(0);
     platter.wait_held(1);
@@ -319,7 +319,7 @@ fn pause_answers_what_is_in_flight() {
 fn one_interrupt_tells_of_a_whole_batch() {
     let platter = Platter::new(pattern());
     let mut driver = Driver::start(device(settings(), &platter), 1, 16, 1 << 29);
-    platter.hold();
+    let _held = platter.hold();
     for head in [0, 3, 6, 9] {
         offer(&mut driver, head, IN, 0, &[In(DATA, 512)]);
     }

@@ -53,9 +53,12 @@ impl Platter {
         self.state().log.clone()
     }
 
-    /// From now on operations wait for `release`.
-    pub fn hold(&self) {
+    /// From now on operations wait for `release`, or for the end of the returned value: a test
+    /// that fails meanwhile must not wait for itself.
+    #[must_use]
+    pub fn hold(&self) -> Holding {
         self.state().holding = true;
+        Holding(self.clone())
     }
 
     /// From now on operations fail.
@@ -93,6 +96,14 @@ impl Platter {
 
     pub fn disk(&self) -> FakeDisk {
         FakeDisk { platter: self.clone(), mailbox: Mailbox::new(), in_flight: 0 }
+    }
+}
+
+pub struct Holding(Platter);
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.0.release();
     }
 }
 

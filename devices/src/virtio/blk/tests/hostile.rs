@@ -99,7 +99,7 @@ fn offer_status_at(driver: &mut Driver, status: u64) {
 fn chain_offered_twice_while_in_flight_needs_a_reset() {
     let platter = Platter::new(pattern());
     let mut driver = start(&platter);
-    platter.hold();
+    let _held = platter.hold();
     offer(&mut driver, 0, IN, 0, &[In(DATA, 512)]);
     driver.rings[0].offer(0);
     driver.kick(0);
@@ -113,7 +113,7 @@ fn chain_offered_twice_while_in_flight_needs_a_reset() {
 fn ring_broken_with_requests_in_flight_sees_them_to_their_end() {
     let platter = Platter::new(pattern());
     let mut driver = start(&platter);
-    platter.hold();
+    let _held = platter.hold();
     offer(&mut driver, 0, IN, 0, &[In(DATA, 512)]);
     driver.kick(0);
     platter.wait_held(1);
@@ -143,7 +143,7 @@ fn broken_queue_leaves_the_others_in_service() {
 fn request_changed_in_flight_is_done_as_it_was_read() {
     let platter = Platter::new(pattern());
     let mut driver = start(&platter);
-    platter.hold();
+    let _held = platter.hold();
     offer(&mut driver, 0, IN, 2, &[In(DATA, 512)]);
     driver.kick(0);
     platter.wait_held(1);
