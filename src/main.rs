@@ -21,9 +21,9 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     // A monitor is this program, too, and has no time for a command line.
-    if let Some(dir) = monitor::requested() {
+    if let Some(duty) = monitor::Duty::of_this_process() {
         log_to_stderr(&std::env::var("OFFSHOOT_LOG").unwrap_or_else(|_| "warn".into()));
-        return monitor::main(&dir);
+        return duty.perform();
     }
     let cli = args::Cli::parse();
     log_to_stderr(&cli.global.log);

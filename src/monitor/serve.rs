@@ -1,8 +1,7 @@
-//! The monitor's side: `offshoot vmm --dir vms/<id>`. It does next to nothing before the machine,
-//! because this is what a start is made of.
+//! The monitor's side: `offshoot vmm`. It does next to nothing before the machine, because this is
+//! what a start is made of.
 
-use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -18,19 +17,51 @@ use crate::failure;
 use crate::store::Timestamp;
 use crate::store::lock::{Holder, Lock, Phase};
 
-/// The VM's directory, when this process is to be its monitor. Looked at before anything else.
-pub fn requested() -> Option<PathBuf> {
-    let mut words = std::env::args_os().skip(1);
-    match [words.next()?, words.next()?, words.next()?] {
-        [verb, flag, dir] if verb == OsStr::new("vmm") && flag == OsStr::new("--dir") => {
-            Some(dir.into())
+/// What this process is to be a monitor of.
+pub enum Duty {
+    /// `vmm --dir DIR`: a VM of a store, as a job on stdin says.
+    Vm(PathBuf),
+    /// `vmm --spec FILE`: a machine of no store, for benchmarks and for debugging a monitor.
+    Spec(PathBuf),
+}
+
+impl Duty {
+    /// The duty this process was started for, if it is one. Looked at before anything else.
+    pub fn of_this_process() -> Option<Duty> {
+        let mut words = std::env::args_os().skip(1);
+        let [verb, flag, path] = [words.next()?, words.next()?, words.next()?];
+        match flag.to_str()? {
+            _ if verb != "vmm" => None,
+            "--dir" => Some(Duty::Vm(path.into())),
+            "--spec" => Some(Duty::Spec(path.into())),
+            _ => None,
         }
-        _ => None,
+    }
+
+    /// Runs the machine to its end.
+    pub fn perform(&self) -> ExitCode {
+        match self {
+            Duty::Vm(dir) => serve(dir),
+            Duty::Spec(file) => match run_spec(file) {
+                Ok(exit) => ExitCode::from(exit.status()),
+                Err(error) => ExitCode::from(failure::report(&error)),
+            },
+        }
     }
 }
 
-/// Runs the machine it is told to, to its end.
-pub fn main(dir: &Path) -> ExitCode {
+/// Runs the machine a file describes, as JSON, with its console on stdout.
+fn run_spec(file: &Path) -> Result<vmm::Exit> {
+    let text = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let spec = serde_json::from_slice(&text)
+        .with_context(|| format!("{} is no machine's spec", file.display()))?;
+    let console = io::stdout().as_fd().try_clone_to_owned()?;
+    let shell = vmm::Shell { log: Some(console.into()), ..vmm::Shell::default() };
+    Ok(vmm::run(&spec, shell)?)
+}
+
+/// Runs the machine it is told to, and leaves a record of its end.
+fn serve(dir: &Path) -> ExitCode {
     // A monitor outlives its terminal; it fails only where it has a session already.
     let _ = rustix::process::setsid();
     let started = Timestamp::now();
