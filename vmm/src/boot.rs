@@ -45,6 +45,7 @@ mod pvh;
 mod smbios;
 #[cfg(test)]
 mod testing;
+mod vector;
 
 pub use crate::layout::Window;
 use kernel::Kernel;
@@ -158,6 +159,7 @@ pub fn load(boot: &spec::Boot, board: &Board, memory: &GuestMemory) -> Result<En
         mptable::write(board.cpus, memory)?;
     }
     smbios::write(board, memory)?;
+    vector::write(memory)?;
 
     let facts = Facts { ram: &ram, rsdp, cmdline_len: cmdline.len(), initrd };
     let params = match protocol {

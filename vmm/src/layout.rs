@@ -12,8 +12,9 @@
 //!       0x9fc00 ├── end of conventional RAM ───┤
 //!               │ reserved                     │
 //!       0xe0000 │ ACPI: RSDP, then its tables  │
-//!       0xf0000 │ SMBIOS: anchor, then tables  │
-//!       0xf8000 │ MP table                     │  without ACPI only
+//!       0xf0000 │ MP table                     │  without ACPI only
+//!       0xff000 │ SMBIOS: anchor, then tables  │
+//!       0xffff0 │ reset vector                 │
 //!      0x100000 ├──────────────────────────────┤
 //!               │ RAM: kernel low, initrd high │
 //!    0xc0000000 ├── the gap ───────────────────┤  never RAM
@@ -46,11 +47,13 @@ pub const CMDLINE: Range<u64> = 0x1_0000..0x2_0000;
 pub const CONVENTIONAL_END: u64 = 0x9_fc00;
 /// ACPI: the RSDP at the start, where ACPI 6.5 section 5.2.5.1 has an OS look; then the tables.
 pub const ACPI: Range<u64> = 0xe_0000..0xf_0000;
-/// SMBIOS: the anchor at the start, where SMBIOS 3.x section 5.2 has an OS look; then the tables.
-pub const SMBIOS: Range<u64> = 0xf_0000..0xf_8000;
 /// MP table for kernels without ACPI: its pointer at the start, in the part of memory where
 /// section 4 of Intel's MultiProcessor Specification has an OS look.
-pub const MP_TABLE: Range<u64> = 0xf_8000..0x10_0000;
+pub const MP_TABLE: Range<u64> = 0xf_0000..0xf_f000;
+/// SMBIOS: the anchor at the start, where SMBIOS 3.x section 5.2 has an OS look; then the tables.
+pub const SMBIOS: Range<u64> = 0xf_f000..0xf_fff0;
+/// Where a reset begins, in real mode.
+pub const RESET_VECTOR: Range<u64> = 0xf_fff0..0x10_0000;
 /// Kernels load from here up.
 pub const KERNEL_START: u64 = 0x10_0000;
 
@@ -173,8 +176,9 @@ const _: () = assert!(in_order(&[
     CMDLINE,
     CMDLINE.end..CONVENTIONAL_END,
     ACPI,
-    SMBIOS,
     MP_TABLE,
+    SMBIOS,
+    RESET_VECTOR,
     KERNEL_START..GAP.start,
     VIRTIO_MMIO,
     IOAPIC,

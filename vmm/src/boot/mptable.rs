@@ -126,7 +126,7 @@ mod tests {
         let mut bytes = vec![0; 0x8000];
         memory.read_slice(&mut bytes, GuestAddress(layout::MP_TABLE.start)).unwrap();
         assert_eq!((&bytes[..4], checksum(&bytes[..16])), (&b"_MP_"[..], 0));
-        assert_eq!(bytes[4..8], 0xf_8010_u32.to_le_bytes());
+        assert_eq!(bytes[4..8], 0xf_0010_u32.to_le_bytes());
         let table = &bytes[16..];
         assert_eq!(&table[..4], b"PCMP");
         let len = u16::from_le_bytes([table[4], table[5]]);

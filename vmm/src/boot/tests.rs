@@ -168,7 +168,7 @@ fn only_what_the_protocol_needs_is_written_below_the_kernel() {
     memory.read_slice(&mut bytes, GuestAddress(0)).unwrap();
     let pages = bytes.chunks(4096).zip(0..).filter(|(page, _)| page.iter().any(|byte| *byte != 0));
     let pages: Vec<_> = pages.map(|(_, number)| number).collect();
-    assert_eq!(pages, [0x8, 0x10, 0xe0, 0xf0]);
+    assert_eq!(pages, [0x8, 0x10, 0xe0, 0xff]);
 }
 
 #[test]
