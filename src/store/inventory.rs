@@ -327,8 +327,6 @@ impl Change<'_> {
             "INSERT INTO vm (id, name, image, layer, cpus, memory_mib, notes, created)
              SELECT ?1, ?2, id, ?3, ?4, ?5, ?6, ?7 FROM image WHERE digest = ?8",
         )?;
-        let mut label =
-            self.tx.prepare("INSERT INTO label (vm, key, value) VALUES (?1, ?2, ?3)")?;
         for (vm, delta) in vms {
             let added = layer.execute((delta.to_string(), signed(vm.disk_size)?, &vm.image))?;
             anyhow::ensure!(added == 1, Failure::not_found("its image was removed meanwhile"));
@@ -343,7 +341,8 @@ impl Change<'_> {
                 &vm.image,
             ))?;
             for (key, value) in &vm.labels {
-                label.execute((vm.id(), key, value))?;
+                let sql = "INSERT INTO label (vm, key, value) VALUES (?1, ?2, ?3)";
+                self.tx.execute(sql, (vm.id(), key, value))?;
             }
         }
         Ok(())

@@ -153,3 +153,18 @@ fn an_inventory_of_a_newer_version_is_refused() {
     let error = Inventory::open(&dir.path().join("inventory.db")).err().expect("refused");
     assert!(failure::text(&error).contains("is of version 2; this program knows 1"));
 }
+
+#[test]
+fn the_log_stays_short_when_every_command_opens_it_anew() {
+    let (dir, mut inventory, _) = with_vms(&["a"]);
+    let path = dir.path().join("inventory.db");
+    for n in 0..200 {
+        let change = inventory.change().expect("a change");
+        change.insert_image(&image(&format!("image-{n}"))).expect("an image");
+        change.commit().expect("committed");
+        inventory = Inventory::open(&path).expect("opened");
+    }
+    let log = inventory.log.metadata().expect("a log").len();
+    assert!(log <= 2 * LONG_LOG, "{log} bytes");
+    assert_eq!(inventory.images().expect("rows").len(), 201);
+}
