@@ -1,6 +1,9 @@
 //! Tables for people: aligned columns, no frames, as wide as the terminal at most.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
+
+/// However narrow the terminal, the last column has so many characters.
+const LAST: u16 = 16;
 
 /// How a column is aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +14,7 @@ pub enum Align {
     Right,
 }
 
-/// Lays out rows under a header.
+/// Lays out rows under a header. On a narrow terminal the last column gives way, by wrapping.
 pub fn lay_out<const N: usize>(
     header: [(&str, Align); N],
     rows: impl IntoIterator<Item = [String; N]>,
@@ -31,6 +34,11 @@ pub fn lay_out<const N: usize>(
             column.set_cell_alignment(CellAlignment::Right);
         }
         column.set_padding((0, 2));
+        let is_last = column.index + 1 == N;
+        column.set_constraint(match is_last {
+            true => ColumnConstraint::LowerBoundary(Width::Fixed(LAST)),
+            false => ColumnConstraint::ContentWidth,
+        });
     }
     let mut text = String::new();
     for line in table.lines() {
