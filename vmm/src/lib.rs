@@ -27,6 +27,7 @@ pub mod power;
 mod run;
 mod signal;
 pub mod spec;
+mod trim;
 mod vm;
 
 pub use error::{Error, Result};

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::poll::{Watch, event};
 use crate::signal::Signals;
-use crate::{Exit, Spec};
+use crate::{Exit, Spec, trim};
 
 /// What joins a machine to the world. Everything may be left out.
 #[derive(Debug, Default)]
@@ -49,6 +49,7 @@ pub fn run(spec: &Spec, shell: Shell) -> Result<Exit> {
     let mut console = console.map_err(Error::host("set up the console"))?;
     let mut control =
         Server::new(shell.control).map_err(Error::host("serve the control socket"))?;
+    trim::program();
     machine.resume()?;
     if let Some(started) = shell.started {
         // Whoever wanted to know may be gone; the machine runs all the same.
