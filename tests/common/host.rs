@@ -1,0 +1,109 @@
+//! Where Linux guests run: on this machine, or in an emulated one.
+//!
+//! ```text
+//!   this machine's KVM runs Linux            it does not
+//!
+//!   test program ─ offshoot ─ guest          test program ─ resources/linux/emulated-host
+//!                                               └─ L1: Debian, kvm-amd, in QEMU's emulation
+//!                                                    └─ test program ─ offshoot ─ guest
+//! ```
+//!
+//! The second test program is the first one's own binary, started again with the same arguments
+//! at the same path, beside the files it needs. What it prints is printed here; its status counts.
+
+use std::env;
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+const RECIPES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/resources/linux");
+
+/// How long all cases together may take in the emulated host.
+const SECONDS: &str = "900";
+
+/// What a Linux guest is made of. resources/linux/guest makes it.
+pub struct Guest {
+    /// Debian's cloud kernel, a bzImage.
+    pub bzimage: PathBuf,
+    /// The same, unpacked: an import of it is quick.
+    pub vmlinux: PathBuf,
+    /// busybox and the virtio modules; runs the script="..." of the kernel command line.
+    pub initrd: PathBuf,
+    /// An ext4 image, see resources/linux/base-image.
+    pub base: PathBuf,
+}
+
+impl Guest {
+    /// Makes what is missing. Inside the emulated host everything was brought along.
+    pub fn prepare() -> Guest {
+        let recipe = Path::new(RECIPES).join("guest");
+        if recipe.exists() {
+            let made = Command::new(&recipe).stdout(Stdio::null()).status();
+            let status = made.expect("bash is there");
+            assert!(status.success(), "{} ended with {status}", recipe.display());
+        }
+        let folder = env::var_os("OFFSHOOT_LINUX").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/linux"),
+            PathBuf::from,
+        );
+        let guest = Guest {
+            bzimage: folder.join("kernel/vmlinuz"),
+            vmlinux: folder.join("kernel/vmlinux"),
+            initrd: folder.join("guest.initrd"),
+            base: folder.join("base.img"),
+        };
+        if !guest.vmlinux.exists() {
+            let elf = vmm::boot::unpack(&guest.bzimage).expect("it is whole");
+            write(&guest.vmlinux, &elf.expect("it is a bzImage"));
+        }
+        guest
+    }
+}
+
+/// Writes a file in one step: other test programs may run beside this one.
+fn write(path: &Path, bytes: &[u8]) {
+    let part = path.with_extension(std::process::id().to_string());
+    fs::write(&part, bytes).expect("there is room");
+    fs::rename(part, path).expect("they are in one folder");
+}
+
+/// Runs this test program again, with the same arguments, in the emulated host.
+pub fn run_again() -> ExitCode {
+    let guest = Guest::prepare();
+    let recipe = Path::new(RECIPES).join("emulated-host");
+    // It is not there in the emulated host itself: no second one inside the first.
+    assert!(recipe.exists(), "KVM does not run Linux, and there is no {}", recipe.display());
+    let myself = env::current_exe().expect("a process has an executable");
+    let mut command = Command::new(recipe);
+    command.args(["-t", SECONDS, "-l"]).arg(guest.initrd.with_file_name("emulated-host.log"));
+    let offshoot = Path::new(env!("CARGO_BIN_EXE_offshoot"));
+    let e2fsck = Path::new("e2fsck");
+    for file in
+        [&myself, offshoot, e2fsck, &guest.bzimage, &guest.vmlinux, &guest.initrd, &guest.base]
+    {
+        command.arg("-p").arg(file);
+    }
+    command.arg("env");
+    for name in ["CI", "OFFSHOOT_TESTS", "OFFSHOOT_LINUX", "RUST_BACKTRACE"] {
+        if let Ok(value) = env::var(name) {
+            command.arg(format!("{name}={value}"));
+        }
+    }
+    if !io::stdout().is_terminal() {
+        // There it will be: a serial line.
+        command.arg("NO_COLOR=1");
+    }
+    let status = command.arg(myself).args(env::args_os().skip(1)).status().expect("bash is there");
+    ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+/// Whether this machine's KVM runs Linux. Where it does not, or there is none, says so.
+pub fn runs_linux() -> bool {
+    match vmm::kvm::runs_linux() {
+        Ok(true) => return true,
+        Ok(false) => eprintln!("this KVM cannot run Linux: starting an emulated host"),
+        Err(error) => eprintln!("{error}: starting an emulated host"),
+    }
+    false
+}

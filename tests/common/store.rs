@@ -1,0 +1,155 @@
+//! The real binary with a store of its own.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longer than any one command takes, on the slowest host.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// An empty store, and the machines started from it. Both end with it.
+pub struct Store {
+    folder: TempDir,
+}
+
+impl Store {
+    /// An empty store in a temporary folder.
+    pub fn new() -> Store {
+        Store { folder: TempDir::with_prefix("offshoot-").expect("a temporary folder") }
+    }
+
+    /// A folder for a test's files; the store itself is `root` in it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `offshoot` with this store, ready for further arguments.
+    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_offshoot"));
+        command
+            .args(args)
+            .env("OFFSHOOT_ROOT", self.folder().join("root"))
+            .env("XDG_RUNTIME_DIR", self.folder())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs `offshoot`, which must succeed, and returns its standard output.
+    #[track_caller]
+    pub fn ok<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
+        succeeds(self.command(args))
+    }
+
+    /// What `inspect` says of a machine.
+    pub fn inspect(&self, name: &str) -> Value {
+        let text = self.ok(["inspect", "--format", "json", name]);
+        let value: Value = serde_json::from_str(&text).expect("it prints JSON");
+        match value {
+            Value::Array(mut all) => all.remove(0),
+            one => one,
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let names = finish(self.command(["ls", "-q"]));
+        for name in String::from_utf8_lossy(&names.stdout).lines() {
+            finish(self.command(["rm", "-f", name]));
+        }
+    }
+}
+
+/// Runs a command to its end, which must be success, and returns its standard output.
+#[track_caller]
+pub fn succeeds(command: Command) -> String {
+    ends(0, command)
+}
+
+/// Runs a command to its end, which must have status `code`, and returns its standard output.
+#[track_caller]
+pub fn ends(code: i32, command: Command) -> String {
+    let words = format!("{:?}", command.get_args().collect::<Vec<_>>());
+    let output = finish(command);
+    assert!(
+        output.status.code() == Some(code),
+        "offshoot {words} ended with {}, not {code}\n{}",
+        output.status,
+        both(&output)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs a command to its end. One that hangs is killed, and fails the test.
+#[track_caller]
+pub fn finish(command: Command) -> Output {
+    let words = format!("{command:?}");
+    finish_in_time(command).unwrap_or_else(|| panic!("still running after {PATIENCE:?}: {words}"))
+}
+
+/// Runs a command to its end; `None` for one that hangs, and is killed.
+pub fn finish_in_time(mut command: Command) -> Option<Output> {
+    let child = command.spawn().expect("the program is there");
+    let pid = Pid::from_child(&child);
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    if let Ok(output) = receiver.recv_timeout(PATIENCE) {
+        return Some(output.expect("its output can be read"));
+    }
+    kill_process(pid, Signal::KILL).expect("it is ours");
+    None
+}
+
+/// What a command printed, for a failure.
+pub fn both(output: &Output) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    format!("--- stdout\n{}--- stderr\n{}---", text(&output.stdout), text(&output.stderr))
+}
+
+/// A machine's console, read while it runs.
+pub struct Follower {
+    logs: Child,
+    lines: BufReader<ChildStdout>,
+    seen: String,
+}
+
+impl Follower {
+    /// Follows the console of `name` from the beginning of its log.
+    pub fn new(store: &Store, name: &str) -> Follower {
+        let mut logs = store.command(["logs", "--follow", name]);
+        let mut logs = logs.stderr(Stdio::inherit()).spawn().expect("offshoot starts");
+        let lines = BufReader::new(logs.stdout.take().expect("it is piped"));
+        Follower { logs, lines, seen: String::new() }
+    }
+
+    /// Reads on until there is this line.
+    #[track_caller]
+    pub fn wait_for(&mut self, line: &str) {
+        loop {
+            let start = self.seen.len();
+            let read = self.lines.read_line(&mut self.seen).expect("a console is text");
+            assert!(read > 0, "it ended before it said {line:?}; its console:\n{}", self.seen);
+            if self.seen[start..].trim_end() == line {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        // It ends by itself when its machine does, so there may be nobody to kill.
+        let _ = self.logs.kill();
+        self.logs.wait().expect("it was started");
+    }
+}

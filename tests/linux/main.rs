@@ -1,0 +1,61 @@
+//! Stock Debian kernels as guests: what a clone's disk holds and keeps, how a machine ends, what
+//! it is told of itself.
+//!
+//! The cases are functions below. They run where KVM runs Linux, see `common::host`; one emulated
+//! host, where one is needed, runs all of them, and they share one store.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod boot;
+mod disk;
+mod ending;
+mod guest;
+
+use std::process::ExitCode;
+use std::sync::{Arc, LazyLock};
+
+use common::host;
+use common::store::Store;
+use libtest_mimic::{Arguments, Trial};
+
+/// A test. It names its machines after itself: the store is everybody's.
+type Case = fn(&Store);
+
+/// Functions with their names.
+macro_rules! cases {
+    ($($module:ident::$case:ident,)*) => { [$((stringify!($case), $module::$case as Case)),*] };
+}
+
+const CASES: [(&str, Case); 11] = cases![
+    disk::clones_keep_their_writes_on_one_vcpu,
+    disk::clones_keep_their_writes_on_two_vcpus,
+    disk::synced_files_survive_a_killed_monitor,
+    disk::trimmed_blocks_are_given_back,
+    boot::guest_finds_its_devices,
+    boot::bzimage_boots,
+    boot::kernel_boots_by_pvh,
+    boot::console_reaches_a_shell,
+    ending::power_button_reaches_the_guest,
+    ending::reboot_ends_with_reset,
+    ending::panic_ends_with_reset,
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let store = Arc::new(LazyLock::<Store>::new(guest::store));
+    let cases = CASES.map(|(name, case)| {
+        let store = Arc::clone(&store);
+        Trial::test(name, move || {
+            case(&store);
+            Ok(())
+        })
+    });
+    let cases = cases.into_iter().filter(|case| !arguments.is_filtered_out(case));
+    let cases: Vec<_> = cases.collect();
+    if arguments.list || cases.is_empty() || host::runs_linux() {
+        libtest_mimic::run(&arguments, cases).exit_code()
+    } else {
+        host::run_again()
+    }
+}
