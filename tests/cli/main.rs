@@ -1,0 +1,13 @@
+//! The command line, black box: the real binary, a store of its own for each test, and the tiny
+//! guest where something has to run.
+
+mod clone;
+#[path = "../common/mod.rs"]
+mod common;
+mod damage;
+mod demo;
+mod host;
+mod image;
+mod life;
+mod run;
+mod support;
