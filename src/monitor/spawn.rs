@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -34,6 +34,8 @@ pub struct Settings {
 pub struct Monitor {
     child: Child,
     socket: OwnedFd,
+    /// The directory of its sockets.
+    sockets: PathBuf,
 }
 
 /// Starts a monitor for `vm`. It is still about to start the machine when this returns.
@@ -69,7 +71,7 @@ fn launch(vm: &Vm, lock: &Lock, job: Job, attached: Option<UnixStream>) -> Resul
         .context("cannot start a process for it")?;
     let mut descriptors = vec![lock.as_fd(), control.as_fd(), console.as_fd(), console_log.as_fd()];
     descriptors.extend(attached.as_ref().map(AsFd::as_fd));
-    let monitor = Monitor { child, socket };
+    let monitor = Monitor { child, socket, sockets: job.sockets.clone() };
     job::send(monitor.socket.as_fd(), &job, &descriptors)?;
     Ok(monitor)
 }
@@ -100,6 +102,18 @@ impl Monitor {
     /// The socket is broken.
     pub fn answer(&self) -> Result<Answer> {
         job::answer(&self.socket)
+    }
+
+    /// Kills it, however far it came, and takes away what it cannot any more. What its guest did
+    /// not flush may be lost.
+    ///
+    /// # Errors
+    /// Somebody else waited for it.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill().context("cannot kill its monitor")?;
+        self.reap()?;
+        runtime::remove(&self.sockets);
+        Ok(())
     }
 
     /// Waits for its end.

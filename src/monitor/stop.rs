@@ -8,9 +8,10 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::runtime;
 use super::state::{State, client};
 use crate::failure::{Code, Failure};
-use crate::store::lock::{self, Holder, Seen};
+use crate::store::lock::{self, Holder, Lock, Seen};
 
 /// How long a monitor may take to answer, and then to end, before it is killed.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -105,13 +106,20 @@ pub fn kill(dir: &Path) -> Result<()> {
     } else if !state.is_live() {
         return Err(not_running(&state));
     }
-    if let Seen { held: true, holder: Some(holder) } = lock::look(dir)?
-        && let Some(process) = open(dir, &holder)?
-    {
-        log::warn!("the monitor in {} does not stop and is killed", dir.display());
-        rustix::process::pidfd_send_signal(process, Signal::KILL)
-            .context("cannot kill its monitor")?;
+    let Seen { held: true, holder: Some(holder) } = lock::look(dir)? else { return ended(dir) };
+    let Some(process) = open(dir, &holder)? else { return ended(dir) };
+    log::warn!("the monitor in {} does not stop and is killed", dir.display());
+    rustix::process::pidfd_send_signal(process, Signal::KILL).context("cannot kill its monitor")?;
+    ended(dir)?;
+    // Whoever has the lock by now has taken the sockets over.
+    if let Ok(_lock) = Lock::take(dir) {
+        runtime::remove(&holder.sockets);
     }
+    Ok(())
+}
+
+/// Waits for the end of a monitor that cannot help it.
+fn ended(dir: &Path) -> Result<()> {
     match wait(dir, Some(Instant::now() + ANSWER))? {
         true => Ok(()),
         false => Err(Failure::new(Code::Failed, "its monitor does not end").into()),

@@ -125,11 +125,10 @@ impl Sailing<'_> {
         Ok(())
     }
 
-    /// Ends it at once.
+    /// Ends it at once; its disk goes with the demo.
     fn sink(&mut self) {
         self.over = true;
-        let ended = monitor::kill(&self.ship.vm.dir).and_then(|()| self.monitor.reap());
-        if let Err(error) = ended {
+        if let Err(error) = self.monitor.kill() {
             log::debug!("{}: {}", self.ship.vm.record.name, failure::text(&error));
         }
     }
