@@ -10,15 +10,13 @@ use vmm::spec::{Boot, Spec};
 use vmm::{Exit, Shell};
 
 use crate::common::host::Guest;
-use crate::common::store::{Follower, Store, succeeds};
-use crate::guest::{Run, boot, clone, cmdline, said};
+use crate::common::store::Store;
+use crate::guest::{Machine, cmdline, said};
 
 pub fn guest_finds_its_devices(store: &Store) {
-    clone(store, "equipped", 2);
+    let mut machine = Machine::clone(store, "equipped", 2);
     let uuid = store.inspect("equipped")["vm"]["uuid"].as_str().expect("it has one").to_owned();
-    let said = boot(
-        store,
-        "equipped",
+    let said = machine.boot(
         "say $(cat /sys/class/dmi/id/product_uuid); \
          grep -q virtio_rng /sys/class/misc/hw_random/rng_available; \
          head -c 16 /dev/hwrng > /tmp/r; say $(wc -c < /tmp/r) random bytes; \
@@ -33,11 +31,8 @@ pub fn guest_finds_its_devices(store: &Store) {
 }
 
 pub fn bzimage_boots(store: &Store) {
-    let bzimage = Guest::prepare().bzimage;
-    let mut clone = store.command(["clone", "debian", "packed", "--memory", "192M", "--kernel"]);
-    clone.arg(bzimage);
-    succeeds(clone);
-    assert_eq!(boot(store, "packed", "say here"), ["here"]);
+    let mut packed = Machine::clone_with(store, "packed", &Guest::prepare().bzimage);
+    assert_eq!(packed.boot("say here"), ["here"]);
 }
 
 /// The command line leaves the protocol to the kernel's file; a spec may say it.
@@ -65,14 +60,14 @@ pub fn kernel_boots_by_pvh(store: &Store) {
 }
 
 pub fn console_reaches_a_shell(store: &Store) {
-    clone(store, "typed", 1);
-    let run = Run::start(store, "typed", "say up; sh");
-    Follower::new(store, "typed").wait_for("guest: up");
+    let mut machine = Machine::clone(store, "typed", 1);
+    machine.start("say up; sh");
+    machine.says("up");
     let mut console = store.command(["console", "typed"]);
     let mut console = console.stdin(Stdio::piped()).spawn().expect("offshoot starts");
     let mut keys = console.stdin.take().expect("it is piped");
     keys.write_all(b"echo guest: $((6 * 7))\nexit\n").expect("it reads");
-    assert_eq!(said(&run.ends(0)), ["up", "42"]);
+    assert_eq!(said(&machine.ends(0)), ["up", "42"]);
     drop(keys);
     assert!(console.wait().expect("it ends with its machine").success());
 }

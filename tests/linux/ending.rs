@@ -1,27 +1,28 @@
 //! How a Linux machine ends, and what its status says of it.
 
-use crate::common::store::{Follower, Store};
-use crate::guest::{Run, clone, said};
+use crate::common::store::Store;
+use crate::guest::{Machine, said};
 
 /// As `vmm::Exit::Reset` has it.
 const RESET: u8 = 120;
 
 pub fn power_button_reaches_the_guest(store: &Store) {
-    clone(store, "server", 1);
-    let run = Run::start(store, "server", "say up; await_power_button; say told to go");
-    Follower::new(store, "server").wait_for("guest: up");
+    let mut server = Machine::clone(store, "server", 1);
+    server.start("say up; await_power_button; say told to go");
+    server.says("up");
     store.ok(["stop", "--timeout", "120s", "server"]);
-    assert_eq!(said(&run.ends(0)), ["up", "told to go"]);
+    assert_eq!(said(&server.ends(0)), ["up", "told to go"]);
 }
 
 pub fn reboot_ends_with_reset(store: &Store) {
-    clone(store, "rebooted", 2);
-    let run = Run::start(store, "rebooted", "say going; drain; reboot -f");
-    assert_eq!(said(&run.ends(RESET)), ["going"]);
+    let mut restarted = Machine::clone(store, "restarted", 2);
+    restarted.start("say going; drain; reboot -f");
+    assert_eq!(said(&restarted.ends(RESET)), ["going"]);
 }
 
 pub fn panic_ends_with_reset(store: &Store) {
-    clone(store, "wrecked", 1);
-    let console = Run::start(store, "wrecked", "echo c > /proc/sysrq-trigger").ends(RESET);
+    let mut wrecked = Machine::clone(store, "wrecked", 1);
+    wrecked.start("echo c > /proc/sysrq-trigger");
+    let console = wrecked.ends(RESET);
     assert!(console.contains("Kernel panic - not syncing: sysrq triggered crash"), "{console}");
 }

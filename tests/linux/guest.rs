@@ -1,9 +1,11 @@
 //! Debian guests on clones of the ext4 base, through the command line.
 
+use std::path::Path;
+
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::host::Guest;
-use crate::common::store::{Store, finish_in_time, succeeds};
+use crate::common::store::{Follower, Store, finish_in_time, succeeds};
 
 /// The kernel's own words besides the script: few messages, no wait after a panic, and none of
 /// what costs most under emulation.
@@ -19,41 +21,49 @@ pub fn store() -> Store {
     store
 }
 
-/// Makes a clone of `debian`.
-pub fn clone(store: &Store, name: &str, cpus: u16) {
-    store.ok(["clone", "debian", name, "--memory", "192M", "--cpus", &cpus.to_string()]);
-}
-
 /// The kernel command line of a guest that runs `script`.
 pub fn cmdline(script: &str) -> String {
     assert!(!script.contains('"'), "the kernel knows no way to quote a quotation mark");
     format!("{WORDS} script=\"{script}\"")
 }
 
-/// One run of a machine.
-pub struct Run<'a> {
+/// A clone of `debian`.
+pub struct Machine<'a> {
     store: &'a Store,
     name: &'a str,
-    /// How long the console's log was before.
+    /// How long the console's log was when it last ended.
     logged: usize,
 }
 
-impl<'a> Run<'a> {
-    /// Starts `name`; its guest runs `script`. resources/linux/guest-init has words for that
-    /// besides busybox's.
-    pub fn start(store: &'a Store, name: &'a str, script: &str) -> Run<'a> {
-        let logged = store.ok(["logs", name]).len();
-        store.ok(["start", name, "--cmdline", &cmdline(script)]);
-        Run { store, name, logged }
+impl<'a> Machine<'a> {
+    /// Makes a clone.
+    pub fn clone(store: &'a Store, name: &'a str, cpus: u16) -> Machine<'a> {
+        store.ok(["clone", "debian", name, "--memory", "192M", "--cpus", &cpus.to_string()]);
+        Machine { store, name, logged: 0 }
     }
 
-    /// What has come on the console so far.
-    pub fn console(&self) -> String {
-        self.store.ok(["logs", self.name]).split_off(self.logged)
+    /// Makes a clone that boots another kernel.
+    pub fn clone_with(store: &'a Store, name: &'a str, kernel: &Path) -> Machine<'a> {
+        let mut clone = store.command(["clone", "debian", name, "--memory", "192M", "--kernel"]);
+        clone.arg(kernel);
+        succeeds(clone);
+        Machine { store, name, logged: 0 }
     }
 
-    /// Waits for the end, which must be of `status`, and returns what came on the console.
-    pub fn ends(self, status: u8) -> String {
+    /// Starts it; its guest runs `script`. resources/linux/guest-init has words for that besides
+    /// busybox's.
+    pub fn start(&self, script: &str) {
+        self.store.ok(["start", self.name, "--cmdline", &cmdline(script)]);
+    }
+
+    /// Waits until its script says `words`, which it has not said in an earlier run.
+    pub fn says(&self, words: &str) {
+        Follower::new(self.store, self.name).wait_for(&format!("guest: {words}"));
+    }
+
+    /// Waits for its end, which must be of `status`, and returns what came on the console since
+    /// it was started.
+    pub fn ends(&mut self, status: u8) -> String {
         let ended = finish_in_time(self.store.command(["wait", "--quiet", self.name]));
         let ended = ended.map_or("a hang".into(), |output| {
             String::from_utf8_lossy(&output.stdout).trim().to_owned()
@@ -67,20 +77,28 @@ impl<'a> Run<'a> {
         console
     }
 
-    /// Kills the monitor in the middle of whatever it does, and returns what had come on the
-    /// console.
-    pub fn kill(self) -> String {
+    /// Runs `script` until its guest powers off, and returns what the script said.
+    pub fn boot(&mut self, script: &str) -> Vec<String> {
+        self.start(script);
+        said(&self.ends(0))
+    }
+
+    /// Kills its monitor in the middle of whatever it does, and returns what came on the console
+    /// since it was started.
+    pub fn kill(&mut self) -> String {
         let pid = self.store.inspect(self.name)["pid"].as_i64().expect("it runs");
         let pid = pid.try_into().ok().and_then(Pid::from_raw).expect("it is a process id");
         kill_process(pid, Signal::KILL).expect("it is ours");
         self.store.ok(["wait", self.name]);
         self.console()
     }
-}
 
-/// Runs `script` in `name` until its guest powers off, and returns what the script said.
-pub fn boot(store: &Store, name: &str, script: &str) -> Vec<String> {
-    said(&Run::start(store, name, script).ends(0))
+    fn console(&mut self) -> String {
+        let mut log = self.store.ok(["logs", self.name]);
+        let console = log.split_off(self.logged);
+        self.logged += console.len();
+        console
+    }
 }
 
 /// What a guest's script said.
