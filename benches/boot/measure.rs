@@ -13,7 +13,8 @@ pub struct Start {
     pub first_byte: Duration,
     /// User and system time of the process and its children until then.
     pub cpu: Duration,
-    /// Bytes no other process shares, guest memory not counted.
+    /// Bytes no other process shares with the monitor, which is the youngest of them; guest memory
+    /// is not counted.
     pub private: u64,
 }
 
@@ -28,7 +29,7 @@ pub fn start(command: &mut Command, guest_bytes: u64) -> io::Result<Start> {
     let first_byte = begin.elapsed();
     let family = family(child.id());
     let cpu = family.iter().filter_map(|&pid| cpu_time(pid)).sum();
-    let private = family.iter().filter_map(|&pid| private_bytes(pid, guest_bytes)).max();
+    let private = family.last().and_then(|&pid| private_bytes(pid, guest_bytes));
     end(&mut child, &family);
     read.map_err(|error| io::Error::new(error.kind(), format!("{command:?} said nothing")))?;
     Ok(Start { first_byte, cpu, private: private.unwrap_or(0) })

@@ -44,7 +44,8 @@ pub struct Info {
 }
 
 /// Creates an empty delta of a disk of `size` bytes (at least the parent's, a multiple of 512) on
-/// top of `parent`, durable when this returns except for its directory entry.
+/// top of `parent`. Neither the file nor its directory entry is synced: there is nothing in it to
+/// lose until somebody writes to it, and who lets a guest do so syncs both first.
 ///
 /// # Errors
 /// The file exists, the size is wrong, or the filesystem refuses. Nothing is left behind.
@@ -77,15 +78,13 @@ fn new_header(size: u64, parent: &Identity) -> Result<Header> {
     Ok(Header::new(Uuid::new_v4(), size, parent))
 }
 
-/// One write, one truncate, one sync: this is most of what creating a clone costs.
 fn format(storage: &dyn Storage, header: &Header) -> io::Result<()> {
     let mut bytes = [0; COPIES[1] + SECTOR_LEN];
     for at in COPIES {
         bytes[at..at + SECTOR_LEN].copy_from_slice(&header.encode());
     }
     storage.write_all_at(&bytes, 0)?;
-    storage.set_len(header.file_len())?;
-    storage.sync()
+    storage.set_len(header.file_len())
 }
 
 /// Reads what a delta says of itself, without locking it.
@@ -112,14 +111,15 @@ pub fn inspect(path: &Path) -> Result<Info> {
     })
 }
 
-/// An empty delta in `storage`, as [`create`] makes one in a file.
+/// An empty delta in `storage`, as [`create`] makes one in a file, and synced.
 ///
 /// # Errors
 /// The size is wrong, or the storage refuses.
 #[cfg(any(test, feature = "test-support"))]
 pub fn create_in(storage: &dyn Storage, size: u64, parent: &Identity) -> Result<Uuid> {
     let header = new_header(size, parent)?;
-    format(storage, &header).map_err(Error::create(Path::new("delta")))?;
+    let made = format(storage, &header).and_then(|()| storage.sync());
+    made.map_err(Error::create(Path::new("delta")))?;
     Ok(header.uuid)
 }
 

@@ -46,7 +46,7 @@ pub fn start(store: &Store, vm: &Vm, image: &Image, settings: Settings) -> Resul
     let spec = spec(vm, image, settings.cmdline)?;
     let mut lock = Lock::take(&vm.dir)?;
     // From here on there may be data in it, so it must not be forgotten.
-    store.inventory.sync()?;
+    store.sync_vm(vm)?;
     let sockets = runtime::create(&vm.record.id())?;
     lock.sign(&Holder::this_process(Phase::Starting, sockets.clone()))?;
     let started = launch(vm, &lock, Job { spec, sockets }, settings.attached);

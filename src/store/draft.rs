@@ -1,7 +1,7 @@
 //! Directories between `tmp/` and their place: published whole, or taken away whole.
 //!
 //! ```text
-//!   make:    tmp/<name>/ ── files synced, directory synced ── rename ──► images/ or vms/ ── row
+//!   make:    tmp/<name>/ ── synced, if an image ── rename ──► images/ or vms/ ── row
 //!   remove:  row deleted, not committed ── rename back to tmp/ ── commit ── delete
 //! ```
 //! A crash in between leaves something in `tmp/`, or a directory without a row, or a row without
@@ -65,13 +65,20 @@ impl Draft {
         self.path.join(name)
     }
 
-    /// Moves it to its place, where it appears whole. Its files must be synced; the directory it
-    /// moves into is the caller's to sync.
+    /// Makes its list of files durable; each file is the caller's to sync.
+    ///
+    /// # Errors
+    /// The filesystem refuses.
+    pub fn sync(&self) -> Result<()> {
+        sync_dir(&self.path)
+    }
+
+    /// Moves it to its place, where it appears whole. What must survive a power failure is synced
+    /// before, and the directory it moves into after.
     ///
     /// # Errors
     /// The place is taken, or the filesystem refuses.
     pub fn publish(&mut self, to: PathBuf) -> Result<()> {
-        sync_dir(&self.path)?;
         fs::rename(&self.path, &to).with_context(|| format!("cannot create {}", to.display()))?;
         self.path = to;
         Ok(())

@@ -133,6 +133,7 @@ impl Store {
         }
         change.insert_image(&record)?;
         let dir = self.paths.image(&record.digest);
+        draft.sync()?;
         draft.publish(dir.clone())?;
         sync_dir(&self.paths.images())?;
         change.commit()?;

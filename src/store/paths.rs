@@ -7,7 +7,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::Advice;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -108,18 +107,15 @@ pub fn default_root() -> Result<PathBuf> {
 /// # Errors
 /// It exists, or cannot be written.
 pub fn write_new(path: &Path, content: &[u8]) -> Result<File> {
-    let file = start_writing(path, content)?;
+    let file = write_unsynced(path, content)?;
     file.sync_all().with_context(|| format!("cannot sync {}", path.display()))?;
     Ok(file)
 }
 
-/// Writes a new file and lets the kernel start on it; it is the caller's to sync.
-fn start_writing(path: &Path, content: &[u8]) -> Result<File> {
+fn write_unsynced(path: &Path, content: &[u8]) -> Result<File> {
     let write = || {
         let mut file = File::create_new(path)?;
         file.write_all(content)?;
-        // What need not be cached is written at once. A hint: it may do nothing.
-        rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
         Ok::<_, io::Error>(file)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
@@ -156,12 +152,12 @@ pub fn save<T: Serialize>(path: &Path, record: &T) -> Result<File> {
     write_new(path, to_toml(record)?.as_bytes())
 }
 
-/// As [`save`], and leaves the sync to the caller.
+/// As [`save`], but does not wait for the disk.
 ///
 /// # Errors
 /// As [`save`].
-pub fn start_saving<T: Serialize>(path: &Path, record: &T) -> Result<File> {
-    start_writing(path, to_toml(record)?.as_bytes())
+pub fn save_unsynced<T: Serialize>(path: &Path, record: &T) -> Result<File> {
+    write_unsynced(path, to_toml(record)?.as_bytes())
 }
 
 fn to_toml<T: Serialize>(record: &T) -> Result<String> {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use blockdev::base::Digest;
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -156,7 +157,6 @@ impl Store {
         for made in &mut made {
             made.draft.publish(made.vm.dir.clone())?;
         }
-        sync_dir(&self.paths.vms())?;
         change.commit()?;
         Ok(made.into_iter().map(Made::keep).collect())
     }
@@ -171,6 +171,26 @@ impl Store {
             }
             None => self.image(name),
         }
+    }
+
+    /// Makes a VM durable: its files, their place and its row. Cloning does not wait for the disk,
+    /// because a clone nobody has started holds nothing that cloning again would not give; every
+    /// start does this first.
+    ///
+    /// # Errors
+    /// The filesystem refuses. Files that cannot be opened are left to those who need them.
+    pub fn sync_vm(&self, vm: &Vm) -> Result<()> {
+        // Whatever stands in the place of a file must not hold us up.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for path in [vm.dir.join(RECORD), vm.delta()] {
+            if let Ok(file) = rustix::fs::open(&path, flags, Mode::empty()) {
+                rustix::fs::fsync(file)
+                    .with_context(|| format!("cannot sync {}", path.display()))?;
+            }
+        }
+        sync_dir(&vm.dir)?;
+        sync_dir(&self.paths.vms())?;
+        self.inventory.sync()
     }
 
     /// The VM of this name.
@@ -261,10 +281,8 @@ fn make(
         labels: request.labels.clone(),
     };
     let draft = Draft::create(paths, &record.id())?;
-    // Its bytes are on their way while the delta is made, so one journal commit takes both.
-    let file = paths::start_saving(&draft.file(RECORD), &record)?;
+    paths::save_unsynced(&draft.file(RECORD), &record)?;
     let delta = blockdev::delta::create(&draft.file(DELTA), disk_size, &image.record.base)?;
-    file.sync_all().context("cannot sync the VM's record")?;
     Ok(Made { draft, vm: Vm { dir: paths.vm(&record.id()), record }, delta })
 }
 
