@@ -68,9 +68,30 @@ fn write(path: &Path, bytes: &[u8]) {
     fs::rename(part, path).expect("they are in one folder");
 }
 
+/// What resources/linux/emulated-host ends with when the kernel between QEMU and us panicked.
+const HOST_PANICKED: u8 = 126;
+/// How many emulated hosts are tried.
+const HOSTS: usize = 3;
+
 /// Runs this test program again, with the same arguments, in the emulated host.
+///
+/// QEMU's emulation of SVM on several threads now and then corrupts a CPU's state: one of some
+/// hundred guests triple-faults, and the emulated host's own kernel dies of its stack. No process
+/// in it can do that to Debian's kernel, so what the cases said there proves nothing, and they
+/// are run in another one. A failure in a host that lives is a failure.
 pub fn run_again() -> ExitCode {
     let guest = Guest::prepare();
+    for _ in 1..HOSTS {
+        let status = run_in_emulated_host(&guest);
+        if status != HOST_PANICKED {
+            return ExitCode::from(status);
+        }
+        eprintln!("the emulated host's own kernel panicked: its results do not count, once more");
+    }
+    ExitCode::from(run_in_emulated_host(&guest))
+}
+
+fn run_in_emulated_host(guest: &Guest) -> u8 {
     let recipe = Path::new(RECIPES).join("emulated-host");
     // It is not there in the emulated host itself: no second one inside the first.
     assert!(recipe.exists(), "KVM does not run Linux, and there is no {}", recipe.display());
@@ -95,7 +116,7 @@ pub fn run_again() -> ExitCode {
         command.arg("NO_COLOR=1");
     }
     let status = command.arg(myself).args(env::args_os().skip(1)).status().expect("bash is there");
-    ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
 /// Whether this machine's KVM runs Linux. Where it does not, or there is none, says so.
