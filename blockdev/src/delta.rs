@@ -15,13 +15,13 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use uuid::Uuid;
 
-use crate::base::{Digest, Identity};
 use crate::io::{FileStorage, Storage};
 use crate::open::unlocked;
 use crate::{Error, Result};
 
 pub(crate) use format::{BLOCK, BLOCK_LEN, SECTOR, SECTOR_LEN};
-use format::{COPIES, Header, Parent, valid_size};
+use format::{COPIES, Header, valid_size};
+pub use format::{Parent, ParentKind, State};
 pub(crate) use live::{Delta, Permit};
 
 /// What a delta's header says.
@@ -29,18 +29,26 @@ pub(crate) use live::{Delta, Permit};
 pub struct Info {
     /// This delta's own.
     pub uuid: Uuid,
+    /// Its content's number: others pin it with the uuid.
+    pub epoch: u64,
+    /// What may be done with it.
+    pub state: State,
     /// The disk's length in bytes.
     pub size: u64,
-    /// The parent's uuid.
-    pub parent_uuid: Uuid,
-    /// The parent's length in bytes.
-    pub parent_size: u64,
-    /// The parent's digest.
-    pub parent_digest: Digest,
+    /// What it stands on.
+    pub parent: Parent,
     /// How many 4 KiB blocks the delta owns.
     pub owned_blocks: u64,
     /// Bytes the file takes on its filesystem.
     pub bytes_on_disk: u64,
+}
+
+impl Info {
+    /// This delta as the parent of another one.
+    #[must_use]
+    pub fn as_parent(&self) -> Parent {
+        Parent::delta(self.uuid, self.epoch, self.size)
+    }
 }
 
 /// Creates an empty delta of a disk of `size` bytes (at least the parent's, a multiple of 512) on
@@ -49,7 +57,7 @@ pub struct Info {
 ///
 /// # Errors
 /// The file exists, the size is wrong, or the filesystem refuses. Nothing is left behind.
-pub fn create(path: &Path, size: u64, parent: &Identity) -> Result<Uuid> {
+pub fn create(path: &Path, size: u64, parent: &Parent) -> Result<Uuid> {
     let header = new_header(size, parent)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
@@ -63,19 +71,12 @@ pub fn create(path: &Path, size: u64, parent: &Identity) -> Result<Uuid> {
     Ok(header.uuid)
 }
 
-fn new_header(size: u64, parent: &Identity) -> Result<Header> {
+fn new_header(size: u64, parent: &Parent) -> Result<Header> {
     valid_size(size).map_err(|why| Error::Size { size, why })?;
     if size < parent.size {
-        return Err(Error::Size { size, why: "its base is larger" });
+        return Err(Error::Size { size, why: "its parent is larger" });
     }
-    let parent = Parent {
-        uuid: parent.uuid,
-        generation: 0,
-        size: parent.size,
-        visible: parent.size,
-        digest: parent.digest_bytes()?,
-    };
-    Ok(Header::new(Uuid::new_v4(), size, parent))
+    Ok(Header::new(Uuid::new_v4(), size, parent.clone()))
 }
 
 fn format(storage: &dyn Storage, header: &Header) -> io::Result<()> {
@@ -102,10 +103,10 @@ pub fn inspect(path: &Path) -> Result<Info> {
     })?;
     Ok(Info {
         uuid: header.uuid,
+        epoch: header.epoch,
+        state: header.state,
         size: header.size,
-        parent_uuid: header.parent.uuid,
-        parent_size: header.parent.size,
-        parent_digest: blake3::Hash::from_bytes(header.parent.digest).to_hex().to_string(),
+        parent: header.parent,
         owned_blocks,
         bytes_on_disk: metadata.blocks() * 512,
     })
@@ -116,7 +117,7 @@ pub fn inspect(path: &Path) -> Result<Info> {
 /// # Errors
 /// The size is wrong, or the storage refuses.
 #[cfg(any(test, feature = "test-support"))]
-pub fn create_in(storage: &dyn Storage, size: u64, parent: &Identity) -> Result<Uuid> {
+pub fn create_in(storage: &dyn Storage, size: u64, parent: &Parent) -> Result<Uuid> {
     let header = new_header(size, parent)?;
     let made = format(storage, &header).and_then(|()| storage.sync());
     made.map_err(Error::create(Path::new("delta")))?;

@@ -246,7 +246,7 @@ fn check_parent(delta: &Delta, base: &OpenBase) -> Result<()> {
     let digest = blake3::Hash::from_bytes(parent.digest).to_hex().to_string();
     let facts = [
         ("uuid", parent.uuid.to_string(), found.uuid.to_string()),
-        ("generation", parent.generation.to_string(), "0".to_owned()),
+        ("epoch", parent.epoch.to_string(), "0".to_owned()),
         ("size", parent.size.to_string(), found.size.to_string()),
         ("digest", digest, found.digest.clone()),
     ];

@@ -23,7 +23,7 @@ impl Clone {
         let dir = tempfile::tempdir().unwrap();
         let base = import(&dir, "base", base);
         let delta = dir.path().join("delta");
-        delta::create(&delta, size, &base.identity).unwrap();
+        delta::create(&delta, size, &delta::Parent::base(&base.identity).unwrap()).unwrap();
         Clone { dir, spec: StackSpec { base, delta: Some(delta) } }
     }
 

@@ -91,7 +91,7 @@ impl Delta {
                 size: info.size,
                 owned_blocks: info.owned_blocks,
                 bytes_on_disk: info.bytes_on_disk,
-                parent: info.parent_digest,
+                parent: blake3::Hash::from_bytes(info.parent.digest).to_hex().to_string(),
             },
             Err(error) => Delta::Bad { error: crate::failure::text(&error.into()) },
         }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use blockdev::base::Digest;
+use blockdev::delta::Parent;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -282,7 +283,8 @@ fn make(
     };
     let draft = Draft::create(paths, &record.id())?;
     paths::save_unsynced(&draft.file(RECORD), &record)?;
-    let delta = blockdev::delta::create(&draft.file(DELTA), disk_size, &image.record.base)?;
+    let parent = Parent::base(&image.record.base)?;
+    let delta = blockdev::delta::create(&draft.file(DELTA), disk_size, &parent)?;
     Ok(Made { draft, vm: Vm { dir: paths.vm(&record.id()), record }, delta })
 }
 

@@ -109,7 +109,7 @@ fn verifying_a_faithful_copy_tells_its_new_identity() {
     let dir = tempdir().unwrap();
     let mut base = testing::import(&dir, "base", &pattern(10_000, 1));
     let path = dir.path().join("delta");
-    delta::create(&path, 10_240, &base.identity).unwrap();
+    delta::create(&path, 10_240, &delta::Parent::base(&base.identity).unwrap()).unwrap();
     let copy = dir.path().join("copy");
     fs::copy(&base.path, &copy).unwrap();
     base.path = copy;

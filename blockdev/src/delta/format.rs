@@ -9,6 +9,8 @@ use uuid::Uuid;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::base::Identity;
+
 /// What a bit speaks of, in bytes.
 pub(crate) const BLOCK: u64 = BLOCK_LEN as u64;
 /// [`BLOCK`] for lengths in memory.
@@ -31,7 +33,6 @@ pub(crate) const MAGIC: [u8; 8] = *b"OFFDELTA";
 const VERSION: u32 = 1;
 const BLOCK_SIZE: u32 = 4096;
 const BITMAP_OFFSET: u64 = 8192;
-const RAW_BASE: u32 = 1;
 /// A new delta's data area begins at a multiple of this.
 const DATA_ALIGNMENT: u64 = 1 << 20;
 /// A new delta has room to grow to this many times its size.
@@ -39,6 +40,8 @@ const ROOM: u64 = 4;
 
 /// A sector's bytes.
 pub(crate) type SectorBytes = [u8; SECTOR_LEN];
+/// Header bytes nobody uses yet.
+pub(crate) type Reserved = [u8; 308];
 /// A bitmap sector's bits.
 pub(crate) type SectorBits = [u64; SECTOR_WORDS];
 
@@ -56,22 +59,58 @@ pub(crate) enum Defect {
 /// What a delta's header says, checked: every offset and size below can be added up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
+    pub(crate) compatible: u64,
     pub(crate) generation: u64,
     pub(crate) size: u64,
     pub(crate) bitmap_capacity: u64,
     pub(crate) data_offset: u64,
     pub(crate) uuid: Uuid,
     pub(crate) parent: Parent,
+    pub(crate) epoch: u64,
+    pub(crate) state: State,
+    pub(crate) reserved: Reserved,
+}
+
+/// What may be done with a delta. docs/delta-format.md, Life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// It is written to, on top of a stack.
+    #[default]
+    Live,
+    /// It is never written to again: others may stand on it.
+    Frozen,
+    /// A child is being merged into it; it means something only below that child.
+    Absorbing(Uuid),
+    /// All of a child has been merged into it; it means the same with and without that child.
+    Absorbed(Uuid),
 }
 
 /// Who the blocks a delta does not own are read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Parent {
-    pub(crate) uuid: Uuid,
-    pub(crate) generation: u64,
-    pub(crate) size: u64,
-    pub(crate) visible: u64,
-    pub(crate) digest: [u8; 32],
+pub struct Parent {
+    /// What sort of layer it is.
+    pub kind: ParentKind,
+    /// Its uuid.
+    pub uuid: Uuid,
+    /// Its content's number; 0 for a base, whose content never changes.
+    pub epoch: u64,
+    /// Its disk's length in bytes.
+    pub size: u64,
+    /// How many bytes of it show through; at most `size`.
+    pub visible: u64,
+    /// BLAKE3 of a base's content; zeroes for others.
+    pub digest: [u8; 32],
+}
+
+/// What sort of layer a parent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParentKind {
+    /// There is none: what a delta does not own is zeroes.
+    Nothing,
+    /// A raw base.
+    Base,
+    /// Another delta.
+    Delta,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -91,11 +130,15 @@ struct RawHeader {
     parent_kind: U32,
     zero: U32,
     parent_uuid: [u8; 16],
-    parent_generation: U64,
+    parent_epoch: U64,
     parent_size: U64,
     parent_visible: U64,
     parent_digest: [u8; 32],
-    reserved: [u8; 340],
+    epoch: U64,
+    state: U32,
+    zero_too: U32,
+    child: [u8; 16],
+    reserved: Reserved,
     crc: U32,
 }
 
@@ -116,30 +159,46 @@ impl Header {
         let wanted = BITMAP_OFFSET + bitmap_len(size.saturating_mul(ROOM).min(MAX_SIZE));
         let data_offset = wanted.next_multiple_of(DATA_ALIGNMENT);
         let bitmap_capacity = data_offset - BITMAP_OFFSET;
-        Header { generation: 1, size, bitmap_capacity, data_offset, uuid, parent }
+        Header {
+            compatible: 0,
+            generation: 1,
+            size,
+            bitmap_capacity,
+            data_offset,
+            uuid,
+            parent,
+            epoch: 0,
+            state: State::Live,
+            reserved: [0; _],
+        }
     }
 
     pub(crate) fn encode(&self) -> SectorBytes {
+        let (state, child) = self.state.encode();
         let mut raw = RawHeader {
             magic: MAGIC,
             version: VERSION.into(),
             block_size: BLOCK_SIZE.into(),
             incompatible: 0.into(),
-            compatible: 0.into(),
+            compatible: self.compatible.into(),
             generation: self.generation.into(),
             size: self.size.into(),
             bitmap_offset: BITMAP_OFFSET.into(),
             bitmap_capacity: self.bitmap_capacity.into(),
             data_offset: self.data_offset.into(),
             uuid: self.uuid.into_bytes(),
-            parent_kind: RAW_BASE.into(),
+            parent_kind: self.parent.kind.encode().into(),
             zero: 0.into(),
             parent_uuid: self.parent.uuid.into_bytes(),
-            parent_generation: self.parent.generation.into(),
+            parent_epoch: self.parent.epoch.into(),
             parent_size: self.parent.size.into(),
             parent_visible: self.parent.visible.into(),
             parent_digest: self.parent.digest,
-            reserved: [0; 340],
+            epoch: self.epoch.into(),
+            state: state.into(),
+            zero_too: 0.into(),
+            child: child.into_bytes(),
+            reserved: self.reserved,
             crc: 0.into(),
         };
         raw.crc = crc32c::crc32c(&raw.as_bytes()[COVERED]).into();
@@ -161,23 +220,29 @@ impl Header {
         if raw.incompatible.get() != 0 {
             return Err(Defect::Newer(format!("incompatible features {:#x}", raw.incompatible)));
         }
-        if raw.parent_kind.get() != RAW_BASE {
-            return Err(Defect::Newer(format!("a parent of kind {}", raw.parent_kind)));
-        }
+        let kind = ParentKind::decode(raw.parent_kind.get())
+            .ok_or_else(|| Defect::Newer(format!("a parent of kind {}", raw.parent_kind)))?;
+        let state = State::decode(raw.state.get(), Uuid::from_bytes(raw.child))
+            .ok_or_else(|| Defect::Newer(format!("state {}", raw.state)))?;
         raw.check().map_err(Defect::Damaged)?;
         Ok(Header {
+            compatible: raw.compatible.get(),
             generation: raw.generation.get(),
             size: raw.size.get(),
             bitmap_capacity: raw.bitmap_capacity.get(),
             data_offset: raw.data_offset.get(),
             uuid: Uuid::from_bytes(raw.uuid),
             parent: Parent {
+                kind,
                 uuid: Uuid::from_bytes(raw.parent_uuid),
-                generation: raw.parent_generation.get(),
+                epoch: raw.parent_epoch.get(),
                 size: raw.parent_size.get(),
                 visible: raw.parent_visible.get(),
                 digest: raw.parent_digest,
             },
+            epoch: raw.epoch.get(),
+            state,
+            reserved: raw.reserved,
         })
     }
 
@@ -245,6 +310,71 @@ impl Header {
         let crc = crc32c::crc32c(self.uuid.as_bytes());
         let crc = crc32c::crc32c_append(crc, &index.to_le_bytes());
         crc32c::crc32c_append(crc, covered)
+    }
+}
+
+impl State {
+    fn encode(self) -> (u32, Uuid) {
+        match self {
+            State::Live => (0, Uuid::nil()),
+            State::Frozen => (1, Uuid::nil()),
+            State::Absorbing(child) => (2, child),
+            State::Absorbed(child) => (3, child),
+        }
+    }
+
+    fn decode(state: u32, child: Uuid) -> Option<State> {
+        match state {
+            0 => Some(State::Live),
+            1 => Some(State::Frozen),
+            2 => Some(State::Absorbing(child)),
+            3 => Some(State::Absorbed(child)),
+            _ => None,
+        }
+    }
+}
+
+impl ParentKind {
+    fn encode(self) -> u32 {
+        match self {
+            ParentKind::Nothing => 0,
+            ParentKind::Base => 1,
+            ParentKind::Delta => 2,
+        }
+    }
+
+    fn decode(kind: u32) -> Option<ParentKind> {
+        match kind {
+            0 => Some(ParentKind::Nothing),
+            1 => Some(ParentKind::Base),
+            2 => Some(ParentKind::Delta),
+            _ => None,
+        }
+    }
+}
+
+impl Parent {
+    /// No parent: what the delta does not own is zeroes.
+    #[must_use]
+    pub fn nothing() -> Parent {
+        let kind = ParentKind::Nothing;
+        Parent { kind, uuid: Uuid::nil(), epoch: 0, size: 0, visible: 0, digest: [0; 32] }
+    }
+
+    /// A base, all of it visible.
+    ///
+    /// # Errors
+    /// Its digest is none.
+    pub fn base(base: &Identity) -> crate::Result<Parent> {
+        let (size, digest) = (base.size, base.digest_bytes()?);
+        let kind = ParentKind::Base;
+        Ok(Parent { kind, uuid: base.uuid, epoch: 0, size, visible: size, digest })
+    }
+
+    /// Another delta's disk, all of it visible.
+    #[must_use]
+    pub fn delta(uuid: Uuid, epoch: u64, size: u64) -> Parent {
+        Parent { kind: ParentKind::Delta, uuid, epoch, size, visible: size, digest: [0; 32] }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use blockdev::base::{Base, import};
+use blockdev::delta::Parent;
 use blockdev::{Engine, StackSpec, delta};
 use vmm::Exit;
 use vmm::spec::DiskSpec;
@@ -22,7 +23,7 @@ fn base(dir: &Path) -> Base {
 
 /// A disk with a new delta over `base`.
 fn clone(base: &Base, delta: &Path) -> DiskSpec {
-    delta::create(delta, SIZE, &base.identity).unwrap();
+    delta::create(delta, SIZE, &Parent::base(&base.identity).unwrap()).unwrap();
     let stack = StackSpec { base: base.clone(), delta: Some(delta.to_owned()) };
     DiskSpec { id: "clone".into(), stack, queues: None, engine: Engine::Auto }
 }

@@ -6,8 +6,9 @@ use super::*;
 
 fn header() -> Header {
     let parent = Parent {
+        kind: ParentKind::Base,
         uuid: Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10),
-        generation: 0,
+        epoch: 0,
         size: 10_000,
         visible: 9_999,
         digest: [0xdd; 32],
@@ -38,7 +39,7 @@ fn every_header_field_is_where_the_document_says() {
     assert_eq!((bytes[96], bytes[111]), (0x01, 0x10), "parent's uuid");
     assert_eq!((number(112), number(120), number(128)), (0, 10_000, 9_999), "parent");
     assert_eq!(bytes[136..168], [0xdd; 32], "digest");
-    assert_eq!(bytes[168..508], [0; 340]);
+    assert_eq!(bytes[168..508], [0; 340], "epoch, state, child, reserved");
     assert_eq!(bytes[508..], crc32c::crc32c(&bytes[..508]).to_le_bytes());
 }
 
@@ -49,11 +50,33 @@ fn a_header_is_read_as_it_was_written() {
 
 #[test]
 fn other_versions_and_features_are_newer_not_damaged() {
-    for (at, bytes) in [(8, 2u32.to_le_bytes()), (16, [4, 0, 0, 0]), (88, 2u32.to_le_bytes())] {
+    for (at, bytes) in
+        [(8, 2u32.to_le_bytes()), (16, [4, 0, 0, 0]), (88, 3u32.to_le_bytes()), (176, [4, 0, 0, 0])]
+    {
         let result = Header::decode(&with(at, &bytes));
         assert!(matches!(result, Err(Defect::Newer(_))), "{at}: {result:?}");
     }
-    assert_eq!(Header::decode(&with(24, &[1])), Ok(header()), "a compatible feature is ignored");
+}
+
+#[test]
+fn what_is_not_known_and_not_forbidden_is_kept() {
+    for at in [24, 200, 507] {
+        let bytes = with(at, &[1]);
+        assert_eq!(Header::decode(&bytes).unwrap().encode(), bytes);
+    }
+}
+
+#[test]
+fn state_epoch_and_child_are_where_the_document_says() {
+    let child = Uuid::from_u128(u128::MAX / 3);
+    let states = [State::Live, State::Frozen, State::Absorbing(child), State::Absorbed(child)];
+    for (number, state) in (0..).zip(states) {
+        let changed = Header { epoch: 7, state, ..header() };
+        let bytes = changed.encode();
+        assert_eq!((bytes[168], bytes[176]), (7, number));
+        assert_eq!(bytes[184..200] == *child.as_bytes(), number >= 2, "{state:?}");
+        assert_eq!(Header::decode(&bytes), Ok(changed));
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::base::{Base, Identity};
-use crate::delta::create_in;
+use crate::delta::{Parent, create_in};
 use crate::io::Storage;
 use crate::io::mem::{Event, Image, MemStorage, Sector, apply};
 use crate::testing::{pattern, read, run};
@@ -105,7 +105,7 @@ impl Life {
         };
         let spec = Base { path: "base".into(), identity };
         let delta = MemStorage::default();
-        create_in(&delta, SECTORS * 512, &spec.identity).unwrap();
+        create_in(&delta, SECTORS * 512, &Parent::base(&spec.identity).unwrap()).unwrap();
         let mut disk = bytes.clone();
         disk.resize(SECTORS as usize * 512, 0);
         let base = Arc::new(MemStorage::from_bytes(&bytes));

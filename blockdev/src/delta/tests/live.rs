@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::life::{Life, at_cut, keep};
 use crate::base::{Base, Identity};
-use crate::delta::{Delta, create, create_in, inspect};
+use crate::delta::{Delta, Parent, create, create_in, inspect};
 use crate::io::mem::{Fault, Image, MemStorage};
 use crate::testing::{Clone, ENGINES, pattern, read, run, write};
 use crate::{Buffers, Engine, Error, ErrorKind, Op, Stack, StackSpec, Tag};
@@ -37,11 +37,11 @@ fn a_new_delta_takes_no_more_than_16_kib_whatever_its_size() {
     for size in [4096, 10 << 30, 1 << 40] {
         let (dir, base) = sparse(size);
         let path = dir.path().join("delta");
-        let uuid = create(&path, size, &base.identity).unwrap();
+        let uuid = create(&path, size, &Parent::base(&base.identity).unwrap()).unwrap();
         let info = inspect(&path).unwrap();
         assert!(info.bytes_on_disk <= 16 << 10, "{} bytes for {size}", info.bytes_on_disk);
         assert_eq!((info.uuid, info.size, info.owned_blocks), (uuid, size, 0));
-        assert_eq!(info.parent_uuid, base.identity.uuid);
+        assert_eq!(info.parent.uuid, base.identity.uuid);
         let stack = Stack::open(&StackSpec { base, delta: Some(path) }).unwrap();
         let mut disk = stack.disk(Engine::Sync).unwrap();
         assert_eq!(read(&mut *disk, size - 512, 512).unwrap(), [0; 512]);
@@ -53,13 +53,16 @@ fn a_delta_is_created_once_and_of_a_size_that_can_be() {
     let (dir, base) = sparse(8192);
     let path = dir.path().join("delta");
     for size in [0, 4096, 8193, 1 << 47, u64::MAX] {
-        let error = create(&path, size, &base.identity).unwrap_err();
+        let error = create(&path, size, &Parent::base(&base.identity).unwrap()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{size}");
         assert!(!path.exists());
     }
-    create(&path, 8192, &base.identity).unwrap();
+    create(&path, 8192, &Parent::base(&base.identity).unwrap()).unwrap();
     let before = std::fs::read(&path).unwrap();
-    assert_eq!(create(&path, 8192, &base.identity).unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(
+        create(&path, 8192, &Parent::base(&base.identity).unwrap()).unwrap_err().kind(),
+        ErrorKind::Exists
+    );
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
@@ -187,7 +190,7 @@ fn blocks_of_many_bitmap_sectors_are_found_again() {
     let (_dir, base) = sparse(4096);
     let size = 20 * 4032 * 4096;
     let delta = MemStorage::default();
-    create_in(&delta, size, &base.identity).unwrap();
+    create_in(&delta, size, &Parent::base(&base.identity).unwrap()).unwrap();
     let open = |(len, image)| {
         let base_storage = Arc::new(MemStorage::new(4096, Image::new()));
         let delta = Arc::new(MemStorage::new(len, image));
@@ -215,7 +218,7 @@ fn opening_an_empty_delta_takes_the_same_few_calls_at_any_size() {
     for size in [1 << 20, 1 << 43] {
         let (_dir, base) = sparse(4096);
         let storage = Arc::new(MemStorage::default());
-        create_in(&*storage, size, &base.identity).unwrap();
+        create_in(&*storage, size, &Parent::base(&base.identity).unwrap()).unwrap();
         storage.fail(u64::MAX, Fault::Short);
         Delta::load("delta".as_ref(), Arc::clone(&storage) as _).unwrap();
         // The length, two copies of the header, one look for data in the bitmap.

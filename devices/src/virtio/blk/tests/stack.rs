@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use blockdev::base::{self, Base};
+use blockdev::delta::Parent;
 use blockdev::{Engine, Stack, StackSpec, delta};
 use tempfile::TempDir;
 
@@ -29,7 +30,7 @@ impl Store {
     fn delta(&self, name: &str) -> PathBuf {
         let path: &Path = self.dir.path();
         let path = path.join(name);
-        delta::create(&path, SIZE as u64, &self.base.identity).unwrap();
+        delta::create(&path, SIZE as u64, &Parent::base(&self.base.identity).unwrap()).unwrap();
         path
     }
 
