@@ -32,4 +32,4 @@ mod testing;
 pub use buffers::{Buffers, Piece};
 pub use disk::{Disk, Done, Op, Tag};
 pub use error::{Error, ErrorKind, Result};
-pub use stack::{Engine, Stack, StackSpec};
+pub use stack::{Engine, Extent, Stack, StackSpec};

@@ -14,6 +14,10 @@ use crate::io::worker::Worker;
 use crate::layers::Layers;
 use crate::{Disk, Error, Result};
 
+pub use extents::Extent;
+
+mod extents;
+
 /// What a stack is made of. The store knows format and place of every layer; nothing inside a
 /// layer is followed to find another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
