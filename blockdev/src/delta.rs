@@ -19,7 +19,7 @@ use crate::io::{FileStorage, Storage};
 use crate::open::unlocked;
 use crate::{Error, Result};
 
-pub(crate) use format::{BLOCK, BLOCK_LEN, SECTOR, SECTOR_LEN};
+pub(crate) use format::{BLOCK, BLOCK_LEN, MAX_SIZE, SECTOR, SECTOR_LEN};
 use format::{COPIES, Header, valid_size};
 pub use format::{Parent, ParentKind, State};
 pub(crate) use live::{Delta, Permit};

@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Invalid,
     /// A write to a read-only disk.
     ReadOnly,
+    /// The caller broke it off.
+    Interrupted,
     /// The system failed.
     Io,
 }
@@ -206,6 +208,9 @@ pub enum Error {
         /// The delta.
         path: PathBuf,
     },
+    /// The caller asked to stop, and what was being made is gone.
+    #[error("interrupted")]
+    Interrupted,
     /// The host does not give what the engine needs.
     #[error("cannot set up {what}")]
     Engine {
@@ -239,6 +244,7 @@ impl Error {
             | Error::Digest { .. }
             | Error::Range { .. } => ErrorKind::Invalid,
             Error::ReadOnly => ErrorKind::ReadOnly,
+            Error::Interrupted => ErrorKind::Interrupted,
             Error::Failed { .. } | Error::Memory { .. } => ErrorKind::Io,
         }
     }

@@ -19,6 +19,7 @@
 
 pub mod base;
 pub mod buffers;
+pub mod copy;
 pub mod delta;
 pub mod disk;
 mod error;

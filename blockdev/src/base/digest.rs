@@ -5,27 +5,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::{Base, Digest, Identity, mtime_ns};
-use crate::io::{FileStorage, Storage};
+use crate::copy::{Raw, Source, Stretch, for_each_stretch};
+use crate::io::FileStorage;
 use crate::open::{For, layer};
 use crate::{Error, Result};
-
-/// Bytes read or hashed at once; also how often progress is told.
-pub(super) const CHUNK: u64 = 1 << 20;
-
-/// One stretch of an image, at most [`CHUNK`] long.
-pub(super) enum Stretch<'a> {
-    /// Bytes that were read.
-    Data(&'a [u8]),
-    /// A hole.
-    Hole,
-}
 
 /// Reads the whole file and returns its digest.
 ///
 /// # Errors
 /// The file cannot be read.
 pub fn digest(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Digest> {
-    digest_of(&FileStorage::locked(layer(path, For::Reading)?), path, progress)
+    digest_of(FileStorage::locked(layer(path, For::Reading)?), path, progress)
 }
 
 /// Reads the whole base, whatever its times and inode say, and returns its identity as it is now:
@@ -47,7 +37,7 @@ pub fn verify(base: &Base, progress: &mut dyn FnMut(u64, u64)) -> Result<Identit
     if metadata.len() != recorded.size {
         return Err(changed("size", &recorded.size, &metadata.len()));
     }
-    let found = digest_of(&FileStorage::locked(locked), path, progress)?;
+    let found = digest_of(FileStorage::locked(locked), path, progress)?;
     if found != recorded.digest {
         return Err(changed("digest", &recorded.digest, &found));
     }
@@ -55,13 +45,14 @@ pub fn verify(base: &Base, progress: &mut dyn FnMut(u64, u64)) -> Result<Identit
 }
 
 fn digest_of(
-    storage: &dyn Storage,
+    storage: FileStorage,
     path: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Digest> {
-    let size = storage.len().map_err(Error::read(path, 0))?;
+    let mut raw = Raw::new(storage, path)?;
+    let size = raw.size();
     let mut hasher = blake3::Hasher::new();
-    for_each_stretch(storage, path, size, &mut |range, stretch| {
+    for_each_stretch(&mut raw, 1, &mut |range, stretch| {
         hash(&mut hasher, &range, &stretch);
         progress(range.end, size);
         Ok(())
@@ -84,32 +75,4 @@ pub(super) fn hash(hasher: &mut blake3::Hasher, range: &Range<u64>, stretch: &St
         hasher.update(&ZEROES[..len]);
         left -= len as u64;
     }
-}
-
-/// Calls `visit` with the stretches of the first `size` bytes, in order and without gaps.
-pub(super) fn for_each_stretch(
-    storage: &dyn Storage,
-    path: &Path,
-    size: u64,
-    visit: &mut dyn FnMut(Range<u64>, Stretch<'_>) -> Result<()>,
-) -> Result<()> {
-    let mut buffer = vec![0; usize::try_from(CHUNK.min(size)).expect("a chunk fits memory")];
-    let mut at = 0;
-    while at < size {
-        let data = storage.next_data(at).map_err(Error::read(path, at))?.unwrap_or(size..size);
-        let data = data.start.clamp(at, size)..data.end.clamp(at, size);
-        while at < data.start {
-            let end = data.start.min(at + CHUNK);
-            visit(at..end, Stretch::Hole)?;
-            at = end;
-        }
-        while at < data.end {
-            let end = data.end.min(at + CHUNK);
-            let bytes = &mut buffer[..usize::try_from(end - at).expect("at most a chunk")];
-            storage.read_exact_at(bytes, at).map_err(Error::read(path, at))?;
-            visit(at..end, Stretch::Data(bytes))?;
-            at = end;
-        }
-    }
-    Ok(())
 }
