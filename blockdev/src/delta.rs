@@ -19,8 +19,8 @@ use crate::io::{FileStorage, Storage};
 use crate::open::unlocked;
 use crate::{Error, Result};
 
-pub(crate) use format::{BLOCK, BLOCK_LEN, MAX_SIZE, SECTOR, SECTOR_LEN};
-use format::{COPIES, Header, valid_size};
+pub(crate) use format::{BLOCK, BLOCK_LEN, MAX_SIZE, SECTOR, SECTOR_LEN, valid_size};
+use format::{COPIES, Header};
 pub use format::{Parent, ParentKind, State};
 pub(crate) use live::{Delta, Permit};
 

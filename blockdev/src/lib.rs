@@ -12,7 +12,8 @@
 //!
 //! A [`Stack`] opens and locks the layers and knows where each byte is. A [`Disk`] on it, one for
 //! each queue, moves the bytes: [`Op`] in, [`Done`] out. [`base::import`] and [`delta::create`]
-//! make the files; docs/delta-format.md describes them and says what survives a crash.
+//! make the files; docs/delta-format.md describes them and says what survives a crash. [`sealed`]
+//! packs what a delta owns to travel.
 //!
 //! This crate knows bytes and files; it knows neither KVM nor virtio.
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests make small numbers"))]
@@ -26,6 +27,7 @@ mod error;
 pub mod io;
 mod layers;
 mod open;
+pub mod sealed;
 mod stack;
 #[cfg(test)]
 mod testing;
