@@ -79,8 +79,8 @@ impl OpenBase {
         &self.path
     }
 
-    pub(crate) fn storage(&self) -> &dyn Storage {
-        &*self.storage
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
     }
 
     pub(crate) fn identity(&self) -> &Identity {

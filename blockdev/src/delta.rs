@@ -3,9 +3,12 @@
 mod bitmap;
 mod commit;
 mod format;
+mod frozen;
+mod gate;
 mod live;
 mod load;
 mod ranges;
+mod rewrite;
 
 use std::fs::{self, File};
 use std::io;
@@ -19,9 +22,14 @@ use crate::io::{FileStorage, Storage};
 use crate::open::unlocked;
 use crate::{Error, Result};
 
-pub(crate) use format::{BLOCK, BLOCK_LEN, MAX_SIZE, SECTOR, SECTOR_LEN, valid_size};
-use format::{COPIES, Header};
+pub(crate) use bitmap::Bitmap;
+use format::COPIES;
+pub(crate) use format::{
+    BLOCK, BLOCK_LEN, Header, MAX_SIZE, SECTOR, SECTOR_BLOCKS, SECTOR_LEN, SECTOR_WORDS,
+    SectorBits, valid_size,
+};
 pub use format::{Parent, ParentKind, State};
+pub(crate) use frozen::Frozen;
 pub(crate) use live::{Delta, Permit};
 
 /// What a delta's header says.
@@ -110,6 +118,15 @@ pub fn inspect(path: &Path) -> Result<Info> {
         owned_blocks,
         bytes_on_disk: metadata.blocks() * 512,
     })
+}
+
+/// Freezes the delta at `path`, which nobody has open: others may stand on it from now on, and
+/// nobody writes to it. Does nothing where it is frozen already.
+///
+/// # Errors
+/// It is in use, damaged, or only part of a merge; or the filesystem fails.
+pub fn freeze(path: &Path) -> Result<()> {
+    Delta::open(path)?.freeze()
 }
 
 /// An empty delta in `storage`, as [`create`] makes one in a file, and synced.

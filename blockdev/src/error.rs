@@ -137,19 +137,19 @@ pub enum Error {
     },
     /// A delta made on top of something else.
     #[error(
-        "{} is not a delta of the base {}: its parent's {what} is {expected}, the base's {found}",
+        "{} was not made on {}: its parent's {what} is {expected}, not {found}",
         delta.display(), base.display()
     )]
     WrongParent {
         /// The delta.
         delta: PathBuf,
-        /// The base it was to be opened with.
+        /// The layer it was to be opened with.
         base: PathBuf,
         /// What differs.
         what: &'static str,
         /// What the delta says.
         expected: String,
-        /// What the base has.
+        /// What the layer has.
         found: String,
     },
     /// A base that is not what was recorded of it.
@@ -167,8 +167,41 @@ pub enum Error {
         /// What is there now.
         found: String,
     },
+    /// A chain deeper than can be opened.
+    #[error("{} stands on {layers} layers; at most {most} can be opened", path.display())]
+    TooDeep {
+        /// The top layer.
+        path: PathBuf,
+        /// How many there are.
+        layers: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// A stack of nothing.
+    #[error("a disk needs at least one layer")]
+    NoLayers,
+    /// A frozen layer where a live one must be.
+    #[error("{} is frozen: other layers may stand on it", path.display())]
+    Frozen {
+        /// The layer.
+        path: PathBuf,
+    },
+    /// A delta that was to be new.
+    #[error("{} has been written to already", path.display())]
+    NotEmpty {
+        /// The delta.
+        path: PathBuf,
+    },
+    /// A layer that means nothing without a child.
+    #[error("a merge of layer {child} into {} was begun and has not ended", path.display())]
+    Absorbing {
+        /// The layer.
+        path: PathBuf,
+        /// The child being merged into it.
+        child: uuid::Uuid,
+    },
     /// A delta's parent cannot be used.
-    #[error("the delta {} cannot be used without its base", delta.display())]
+    #[error("the delta {} cannot be used without its parent", delta.display())]
     Parent {
         /// The delta.
         delta: PathBuf,
@@ -237,9 +270,14 @@ impl Error {
             | Error::Damaged { .. }
             | Error::Truncated { .. }
             | Error::WrongParent { .. }
+            | Error::Absorbing { .. }
             | Error::BaseChanged { .. } => ErrorKind::Integrity,
             Error::Newer { .. } | Error::Engine { .. } => ErrorKind::Unsupported,
             Error::NotAFile { .. }
+            | Error::TooDeep { .. }
+            | Error::NoLayers
+            | Error::NotEmpty { .. }
+            | Error::Frozen { .. }
             | Error::Size { .. }
             | Error::Digest { .. }
             | Error::Range { .. } => ErrorKind::Invalid,
@@ -259,7 +297,10 @@ impl Error {
             Error::NotADelta { .. } | Error::Damaged { .. } | Error::Truncated { .. } => {
                 "the base is not affected; restore this file from a copy, or remove the clone"
             }
-            Error::WrongParent { .. } => "open it with the base it was cloned from",
+            Error::WrongParent { .. } => "open it with the layer it was made on",
+            Error::TooDeep { .. } => "flatten a layer in the middle of the chain",
+            Error::Absorbing { .. } => "finish the merge, or use the child",
+            Error::Frozen { .. } => "make a new delta on it",
             Error::BaseChanged { .. } => {
                 "verify the image; when its content is still right, import it again from a copy"
             }

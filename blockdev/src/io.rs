@@ -68,6 +68,14 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// As the system says.
     fn next_data(&self, at: u64) -> io::Result<Option<Range<u64>>>;
 
+    /// Lets others read it: this process writes to it no more.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn share(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The file descriptor, where there is one, for engines that talk to the kernel themselves.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         None

@@ -1,23 +1,32 @@
 //! Open layers: where each byte of the disk is, and the verbs that wait for their I/O.
 //!
-//! The synchronous engine and the worker behind io_uring run these; io_uring itself moves bytes
-//! between the places [`Layers::lookup`] tells.
+//! ```text
+//!   delta         one bit test          ─┐
+//!   recent        one bit test each      ├─►  Place { layer, offset }
+//!   base, merged  one owner map lookup  ─┘
+//! ```
+//!
+//! Recent layers are those frozen while this stack was open, until they are merged into the map.
+//! The synchronous engine and the worker behind io_uring run the verbs here; io_uring itself moves
+//! bytes between the places [`Layers::lookup`] tells.
+//!
+//! A `Layers` never changes, but for what its delta owns: a snapshot makes another one.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::OpenBase;
 use crate::buffers::Buffers;
-use crate::delta::{BLOCK, BLOCK_LEN, Delta, Permit, SECTOR};
+use crate::chain::{Below, Chain};
+use crate::delta::{BLOCK, BLOCK_LEN, Delta, Frozen, Permit, SECTOR};
 use crate::io::Storage;
 use crate::io::wakeup::Wakeup;
+use crate::owners::Owners;
 use crate::{Error, Op, Result};
 
-/// Which layer of a stack, counted from the bottom.
+/// Which layer of a stack, counted from the bottom; 0 is the base's place, taken or not.
 pub(crate) type LayerIndex = usize;
-const BASE: LayerIndex = 0;
-const DELTA: LayerIndex = 1;
 
 /// Where bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,28 +37,77 @@ pub(crate) enum Place {
     Zero,
 }
 
-/// At most one delta over a base.
-#[derive(Debug)]
-pub(crate) struct Layers {
-    base: OpenBase,
-    delta: Option<Delta>,
-    size: u64,
-    /// How many bytes of the base show through.
+/// A layer's file, and where in it the disk's first byte would be.
+#[derive(Clone, Debug)]
+struct Layer {
+    path: PathBuf,
+    storage: Arc<dyn Storage>,
+    data_offset: u64,
+    /// How many bytes of the layers below show through.
     visible: u64,
 }
 
+/// A chain in use.
+#[derive(Debug)]
+pub(crate) struct Layers {
+    /// From the bottom up. Without a base, nothing ever is at 0.
+    files: Vec<Option<Layer>>,
+    /// How many bytes of each merged layer show through the merged ones above it.
+    limits: Vec<u64>,
+    /// Of the merged layers: `limits.len()` of them, the base with them.
+    owners: Owners,
+    /// Those between the merged ones and the delta, from the bottom up.
+    recent: Vec<Arc<Delta>>,
+    delta: Option<Arc<Delta>>,
+    size: u64,
+}
+
 impl Layers {
-    /// Puts `delta` over `base`, if it belongs there.
-    pub(crate) fn new(base: OpenBase, delta: Option<Delta>) -> Result<Layers> {
-        let base_size = base.identity().size;
-        let (size, visible) = match &delta {
-            None => (base_size.next_multiple_of(SECTOR), base_size),
-            Some(delta) => {
-                check_parent(delta, &base)?;
-                (delta.header().size, delta.header().parent.visible)
-            }
+    /// The layers of `chain`, whose frozen ones `owners` is of.
+    pub(crate) fn new(chain: Chain, owners: Owners) -> Layers {
+        let Chain { base, frozen, delta } = chain;
+        let base_size = base.as_ref().map_or(0, |base| base.identity().size);
+        let frozen_size = frozen.last().map(|layer| layer.header().size);
+        let size = match &delta {
+            Some(delta) => delta.header().size,
+            None => frozen_size.unwrap_or(base_size.next_multiple_of(SECTOR)),
         };
-        Ok(Layers { base, delta, size, visible })
+        let mut files = vec![base.map(Layer::base)];
+        files.extend(frozen.iter().map(|layer| Some(Layer::frozen(layer))));
+        let top = frozen_size.unwrap_or(base_size);
+        let limits = limits(&files, top);
+        let delta = delta.map(Arc::new);
+        files.extend(delta.iter().map(|delta| Some(Layer::delta(delta))));
+        Layers { files, limits, owners, recent: Vec::new(), delta, size }
+    }
+
+    /// The same with `top`, which must stand on the present delta, as the delta.
+    pub(crate) fn with_top(&self, top: Arc<Delta>) -> Layers {
+        let mut files = self.files.clone();
+        files.push(Some(Layer::delta(&top)));
+        let mut recent = self.recent.clone();
+        recent.extend(self.delta.clone());
+        let (limits, owners) = (self.limits.clone(), self.owners.clone());
+        let size = top.header().size;
+        Layers { files, limits, owners, recent, delta: Some(top), size }
+    }
+
+    /// The same with all but the delta merged.
+    pub(crate) fn merged(&self) -> Result<Layers> {
+        let mut owners = self.owners.clone();
+        for (index, delta) in (self.limits.len()..).zip(&self.recent) {
+            let no_memory = |_| Error::Memory { path: delta.path().into() };
+            owners = owners.under(delta.bitmap(), index).map_err(no_memory)?;
+        }
+        let merged = self.limits.len() + self.recent.len();
+        let top = self.recent.last().map_or_else(|| self.top_limit(), |top| top.header().size);
+        let limits = limits(&self.files[..merged], top);
+        let (files, delta) = (self.files.clone(), self.delta.clone());
+        Ok(Layers { files, limits, owners, recent: Vec::new(), delta, size: self.size })
+    }
+
+    fn top_limit(&self) -> u64 {
+        self.limits.last().copied().unwrap_or(0)
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -60,40 +118,73 @@ impl Layers {
         self.delta.is_none()
     }
 
-    /// The layers' storages, from the bottom.
-    pub(crate) fn storages(&self) -> impl Iterator<Item = &dyn Storage> {
-        std::iter::once(self.base.storage()).chain(self.delta.as_ref().map(Delta::storage))
+    /// The layers' storages, from the bottom; none in the place of a base that is not there.
+    pub(crate) fn storages(&self) -> impl Iterator<Item = Option<&dyn Storage>> {
+        self.files.iter().map(|file| file.as_ref().map(|file| &*file.storage))
+    }
+
+    /// What is below the delta.
+    fn file(&self, layer: LayerIndex) -> &Layer {
+        self.files[layer].as_ref().expect("no place is in a base that is not there")
     }
 
     /// The path of a layer, for errors.
     pub(crate) fn path(&self, layer: LayerIndex) -> &Path {
-        match &self.delta {
-            Some(delta) if layer == DELTA => delta.path(),
-            _ => self.base.path(),
-        }
+        &self.file(layer).path
     }
 
-    pub(crate) fn delta(&self) -> Result<&Delta> {
+    pub(crate) fn delta(&self) -> Result<&Arc<Delta>> {
         self.delta.as_ref().ok_or(Error::ReadOnly)
+    }
+
+    /// Bytes of memory that knowing where everything is takes.
+    pub(crate) fn memory(&self) -> usize {
+        let deltas = self.recent.iter().chain(&self.delta);
+        self.owners.memory() + deltas.map(|delta| delta.bitmap().memory()).sum::<usize>()
     }
 
     /// The place of the first byte of `range`, and how many bytes from there on lie in a row.
     pub(crate) fn lookup(&self, range: Range<u64>) -> (Place, u64) {
-        let Some(delta) = &self.delta else { return self.lookup_below(range) };
+        let Some(delta) = &self.delta else { return self.lookup_merged(range) };
         match delta.run(range.clone()) {
-            (true, len) => (Place::Data { layer: DELTA, offset: delta.offset(range.start) }, len),
+            (true, len) => (self.data(self.files.len() - 1, range.start), len),
             (false, len) => self.lookup_below(range.start..range.start + len),
         }
     }
 
     /// As [`lookup`](Layers::lookup), below the delta.
-    fn lookup_below(&self, range: Range<u64>) -> (Place, u64) {
-        if range.start < self.visible {
-            let end = range.end.min(self.visible);
-            (Place::Data { layer: BASE, offset: range.start }, end - range.start)
-        } else {
-            (Place::Zero, range.end - range.start)
+    fn lookup_below(&self, mut range: Range<u64>) -> (Place, u64) {
+        let above = self.recent.iter().chain(&self.delta).rev();
+        let recent = (self.limits.len()..self.files.len() - 1).rev().zip(self.recent.iter().rev());
+        let mut recent = recent;
+        for above in above {
+            let visible = above.header().parent.visible;
+            if range.start >= visible {
+                return (Place::Zero, range.end - range.start);
+            }
+            range.end = range.end.min(visible);
+            let Some((layer, delta)) = recent.next() else { break };
+            match delta.run(range.clone()) {
+                (true, len) => return (self.data(layer, range.start), len),
+                (false, len) => range.end = range.start + len,
+            }
         }
+        self.lookup_merged(range)
+    }
+
+    fn lookup_merged(&self, range: Range<u64>) -> (Place, u64) {
+        let len = range.end - range.start;
+        let (owner, blocks) = self.owners.run(range.start / BLOCK..range.end.div_ceil(BLOCK));
+        let len = len.min(blocks * BLOCK - range.start % BLOCK);
+        let limit = self.limits[usize::from(owner)];
+        if range.start >= limit {
+            return (Place::Zero, len);
+        }
+        (self.data(owner.into(), range.start), len.min(limit - range.start))
+    }
+
+    fn data(&self, layer: LayerIndex, at: u64) -> Place {
+        Place::Data { layer, offset: self.file(layer).data_offset + at }
     }
 
     /// That `op` is within the disk and allowed. Everything below relies on it.
@@ -135,9 +226,9 @@ impl Layers {
             match place {
                 Place::Zero => into.fill_zero(part),
                 Place::Data { layer, offset } => {
-                    let path = self.path(layer);
-                    let result = self.storage(layer).read_into(into, part, offset);
-                    result.map_err(Error::read(path, offset))?;
+                    let file = self.file(layer);
+                    let result = file.storage.read_into(into, part, offset);
+                    result.map_err(Error::read(&file.path, offset))?;
                 }
             }
             done += count;
@@ -187,7 +278,7 @@ impl Layers {
     /// Where a write at `at` goes. Needs a permit, so there is a delta.
     pub(crate) fn write_place(&self, at: u64) -> (LayerIndex, u64) {
         let delta = self.delta.as_ref().expect("a permit is a delta's");
-        (DELTA, delta.offset(at))
+        (self.files.len() - 1, delta.offset(at))
     }
 
     /// All of `range` has been written under `permit`.
@@ -212,8 +303,13 @@ impl Layers {
     }
 
     /// Makes everything durable whose `Done` has been returned.
+    ///
+    /// What was written before a snapshot is durable first: nothing durable stands on what is not.
     pub(crate) fn flush(&self) -> Result<()> {
-        self.delta.as_ref().map_or(Ok(()), Delta::flush)
+        for delta in &self.recent {
+            delta.settle()?;
+        }
+        self.delta.as_ref().map_or(Ok(()), |delta| delta.flush())
     }
 
     /// Completes the blocks that `range` covers in part and the delta does not own.
@@ -221,42 +317,77 @@ impl Layers {
         for part in delta.missing(range) {
             let mut block = [0; BLOCK_LEN];
             let block = &mut block[..bytes(part.end - part.start)];
-            if let (Place::Data { offset, .. }, count) = self.lookup_below(part.clone()) {
-                let storage = self.base.storage();
-                let result = storage.read_exact_at(&mut block[..bytes(count)], offset);
-                result.map_err(Error::read(self.base.path(), offset))?;
-            }
+            self.read_below(block, part.start)?;
             delta.store(block, part.start)?;
         }
         Ok(())
     }
 
-    fn storage(&self, layer: LayerIndex) -> &dyn Storage {
-        match &self.delta {
-            Some(delta) if layer == DELTA => delta.storage(),
-            _ => self.base.storage(),
+    /// Fills `into` with what is at `at` below the delta.
+    pub(crate) fn read_below(&self, into: &mut [u8], at: u64) -> Result<()> {
+        let (mut done, end) = (0, at + into.len() as u64);
+        while let Some(rest @ [_, ..]) = into.get_mut(done..) {
+            let (place, len) = self.lookup_below(at + done as u64..end);
+            let part = &mut rest[..bytes(len)];
+            match place {
+                Place::Zero => part.fill(0),
+                Place::Data { layer, offset } => {
+                    let file = self.file(layer);
+                    let result = file.storage.read_exact_at(part, offset);
+                    result.map_err(Error::read(&file.path, offset))?;
+                }
+            }
+            done += part.len();
+        }
+        Ok(())
+    }
+
+    /// That `top` may become the delta.
+    pub(crate) fn check_top(&self, top: &Delta) -> Result<()> {
+        let delta = self.delta()?;
+        Below::Delta(delta.path(), delta.header()).check(top.path(), top.header())
+    }
+}
+
+impl Layer {
+    fn base(base: OpenBase) -> Layer {
+        let (path, storage) = (base.path().into(), Arc::clone(base.storage()));
+        Layer { path, storage, data_offset: 0, visible: 0 }
+    }
+
+    fn frozen(layer: &Frozen) -> Layer {
+        Layer {
+            path: layer.path().into(),
+            storage: Arc::clone(layer.storage()),
+            data_offset: layer.header().data_offset,
+            visible: layer.header().parent.visible,
+        }
+    }
+
+    fn delta(delta: &Delta) -> Layer {
+        Layer {
+            path: delta.path().into(),
+            storage: Arc::clone(delta.storage()),
+            data_offset: delta.header().data_offset,
+            visible: delta.header().parent.visible,
         }
     }
 }
 
-/// That `delta` was made on top of `base`. (Whether the base's file is what was recorded of it has
-/// been checked when it was opened.)
-fn check_parent(delta: &Delta, base: &OpenBase) -> Result<()> {
-    let (parent, found) = (&delta.header().parent, base.identity());
-    let digest = blake3::Hash::from_bytes(parent.digest).to_hex().to_string();
-    let facts = [
-        ("uuid", parent.uuid.to_string(), found.uuid.to_string()),
-        ("epoch", parent.epoch.to_string(), "0".to_owned()),
-        ("size", parent.size.to_string(), found.size.to_string()),
-        ("digest", digest, found.digest.clone()),
-    ];
-    for (what, expected, found) in facts {
-        if expected != found {
-            let (delta, base) = (delta.path().into(), base.path().into());
-            return Err(Error::WrongParent { delta, base, what, expected, found });
-        }
-    }
-    Ok(())
+/// How many bytes of each layer show through those above it; of the topmost, `top`.
+fn limits(files: &[Option<Layer>], top: u64) -> Vec<u64> {
+    let mut limit = top;
+    let mut limits: Vec<u64> = files
+        .iter()
+        .rev()
+        .map(|file| {
+            let own = limit;
+            limit = limit.min(file.as_ref().map_or(0, |file| file.visible));
+            own
+        })
+        .collect();
+    limits.reverse();
+    limits
 }
 
 /// Cuts a range shorter than two blocks at the block boundary.

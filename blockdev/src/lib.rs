@@ -6,6 +6,8 @@
 //!        ┌──────────────┐  one per running VM, read-write, locked exclusively
 //!        │    delta     │  owns only the 4 KiB blocks written since the clone was made
 //!        ├──────────────┤
+//!        │   frozen *   │  deltas that became parents: snapshots, clones' parents; locked shared
+//!        ├──────────────┤
 //!        │     base     │  raw image, read-only, locked shared, one page cache for all
 //!        └──────────────┘
 //! ```
@@ -20,6 +22,7 @@
 
 pub mod base;
 pub mod buffers;
+mod chain;
 pub mod copy;
 pub mod delta;
 pub mod disk;
@@ -27,6 +30,7 @@ mod error;
 pub mod io;
 mod layers;
 mod open;
+mod owners;
 pub mod sealed;
 mod stack;
 #[cfg(test)]

@@ -27,7 +27,16 @@ pub(crate) enum For {
 /// a layer in use that nobody uses.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// Keeps only writers out from now on.
+    pub(crate) fn share(&self) -> io::Result<()> {
+        let shared = try_lock(&self.file, libc::F_RDLCK)?;
+        debug_assert!(shared, "nobody else can have had a lock");
+        Ok(())
+    }
 }
 
 /// Opens and locks the layer at `path`.
@@ -43,7 +52,7 @@ pub(crate) fn layer(path: &Path, purpose: For) -> Result<(File, Lock)> {
         // Somebody put another file in its place between the two calls.
         return Err(Error::Busy { path: path.into() });
     }
-    Ok((file, Lock { _file: lock }))
+    Ok((file, Lock { file: lock }))
 }
 
 /// Opens the layer at `path` without a lock, to read what a writer may be changing.

@@ -6,13 +6,17 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Base, OpenBase};
-use crate::delta::Delta;
+use crate::base::Base;
+use crate::chain::Chain;
 use crate::io::sync::SyncDisk;
 use crate::io::uring::{Ring, UringDisk};
 use crate::io::worker::Worker;
 use crate::layers::Layers;
 use crate::{Disk, Error, Result};
+use current::{Current, View};
+
+pub(crate) mod current;
+mod snapshot;
 
 pub use extents::Extent;
 
@@ -20,11 +24,17 @@ mod extents;
 
 /// What a stack is made of. The store knows format and place of every layer; nothing inside a
 /// layer is followed to find another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StackSpec {
-    /// The image at the bottom.
-    pub base: Base,
+    /// The image at the bottom; none where a layer needs nothing below it.
+    pub base: Option<Base>,
+    /// The frozen layers on it, from the bottom up.
+    #[serde(default)]
+    pub frozen: Vec<PathBuf>,
+    /// Where the frozen layers' merged owner map is kept; made when it is missing or stale.
+    #[serde(default)]
+    pub owners: Option<PathBuf>,
     /// The writable layer on top; without one the disk is read-only.
     pub delta: Option<PathBuf>,
 }
@@ -45,9 +55,10 @@ pub enum Engine {
 /// Open layers, shared by the disks made from it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Stack {
-    layers: Arc<Layers>,
-    /// Started with the first io_uring disk that can be written. Dropped after `layers`: it joins
-    /// a thread that has them too, so the files are closed and unlocked when the last handle goes.
+    current: Arc<Current>,
+    /// Held by whoever changes which layers there are.
+    changing: Arc<Mutex<()>>,
+    /// Started with the first io_uring disk that can be written.
     worker: Arc<Mutex<Option<Arc<Worker>>>>,
 }
 
@@ -57,15 +68,13 @@ impl Stack {
     /// # Errors
     /// A layer is missing, damaged, locked by another process, or not the one it was.
     pub fn open(spec: &StackSpec) -> Result<Stack> {
-        let delta = spec.delta.as_deref().map(Delta::open).transpose()?;
-        let base = OpenBase::open(&spec.base).map_err(|error| match &spec.delta {
-            Some(delta) => Error::Parent { delta: delta.clone(), source: Box::new(error) },
-            None => error,
-        })?;
-        Stack::over(base, delta)
+        let chain = Chain::open(spec)?;
+        let owners = chain.owners(spec.owners.as_deref())?;
+        Ok(Stack::over(Layers::new(chain, owners)))
     }
 
-    /// Puts a delta in `delta` over a base in `base`, which is what `spec` says.
+    /// Puts a delta in `delta` over the frozen ones in `frozen` over a base in `base`, which is
+    /// what `spec` says.
     ///
     /// # Errors
     /// As [`open`](Stack::open), but for what concerns the files themselves.
@@ -73,26 +82,29 @@ impl Stack {
     pub fn from_storages(
         spec: &Base,
         base: Arc<dyn crate::io::Storage>,
+        frozen: &[Arc<dyn crate::io::Storage>],
         delta: Option<Arc<dyn crate::io::Storage>>,
     ) -> Result<Stack> {
-        let delta = delta.map(|delta| Delta::load("delta".as_ref(), delta)).transpose()?;
-        Stack::over(OpenBase::new(spec, base), delta)
+        let chain = Chain::load(Some((spec, base)), frozen, delta)?;
+        let owners = chain.owners(None)?;
+        Ok(Stack::over(Layers::new(chain, owners)))
     }
 
-    fn over(base: OpenBase, delta: Option<Delta>) -> Result<Stack> {
-        Ok(Stack { layers: Arc::new(Layers::new(base, delta)?), worker: Arc::default() })
+    fn over(layers: Layers) -> Stack {
+        let current = Current::new(layers);
+        Stack { current, changing: Arc::default(), worker: Arc::default() }
     }
 
     /// The disk's length in bytes, a multiple of 512.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.layers.size()
+        self.current.get().size()
     }
 
     /// Whether writes are refused.
     #[must_use]
     pub fn read_only(&self) -> bool {
-        self.layers.read_only()
+        self.current.get().read_only()
     }
 
     /// Makes every write durable that any of the disks has returned as done. Waits for it.
@@ -100,7 +112,7 @@ impl Stack {
     /// # Errors
     /// As for [`Op::Flush`](crate::Op::Flush).
     pub fn flush(&self) -> Result<()> {
-        self.layers.flush()
+        self.current.get().flush()
     }
 
     /// A disk for one queue, on this stack.
@@ -109,13 +121,11 @@ impl Stack {
     /// The engine asked for is not to be had.
     pub fn disk(&self, engine: Engine) -> Result<Box<dyn Disk>> {
         if engine == Engine::Sync {
-            return Ok(Box::new(SyncDisk::new(Arc::clone(&self.layers))?));
+            return Ok(Box::new(SyncDisk::new(View::new(&self.current))?));
         }
-        match Ring::new(&self.layers) {
-            Ok(ring) => {
-                let disk = UringDisk::new(Arc::clone(&self.layers), self.worker()?, ring);
-                Ok(Box::new(disk))
-            }
+        let view = View::new(&self.current);
+        match Ring::new(&view) {
+            Ok(ring) => Ok(Box::new(UringDisk::new(view, self.worker()?, ring))),
             Err(error) if engine == Engine::Auto && not_allowed(&error) => {
                 static SAID: Once = Once::new();
                 SAID.call_once(|| log::warn!("io_uring is not to be had ({error}), going without"));
@@ -125,13 +135,19 @@ impl Stack {
         }
     }
 
+    /// Bytes of memory that knowing where everything is takes: the bitmap and the owner map.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.current.get().memory()
+    }
+
     fn worker(&self) -> Result<Option<Arc<Worker>>> {
         if self.read_only() {
             return Ok(None);
         }
         let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
         if worker.is_none() {
-            *worker = Some(Arc::new(Worker::start(Arc::clone(&self.layers))?));
+            *worker = Some(Arc::new(Worker::start()?));
         }
         Ok(worker.clone())
     }

@@ -24,7 +24,11 @@ impl Clone {
         let base = import(&dir, "base", base);
         let delta = dir.path().join("delta");
         delta::create(&delta, size, &delta::Parent::base(&base.identity).unwrap()).unwrap();
-        Clone { dir, spec: StackSpec { base, delta: Some(delta) } }
+        Clone { dir, spec: over(base, Some(delta)) }
+    }
+
+    pub(crate) fn base(&self) -> &Base {
+        self.spec.base.as_ref().unwrap()
     }
 
     pub(crate) fn delta(&self) -> PathBuf {
@@ -34,6 +38,11 @@ impl Clone {
     pub(crate) fn open(&self) -> Stack {
         Stack::open(&self.spec).unwrap()
     }
+}
+
+/// A stack of a base and perhaps a delta.
+pub(crate) fn over(base: Base, delta: Option<PathBuf>) -> StackSpec {
+    StackSpec { base: Some(base), delta, ..StackSpec::default() }
 }
 
 /// Makes a base of `bytes`.

@@ -143,7 +143,11 @@ pub fn spec(vm: &Vm, image: &Image, cmdline: Option<String>) -> Result<vmm::Spec
         .unwrap_or_else(|| DEFAULT_CMDLINE.into());
     let disk = vmm::spec::DiskSpec {
         id: record.id(),
-        stack: StackSpec { base: image.base(), delta: Some(vm.delta()) },
+        stack: StackSpec {
+            base: Some(image.base()),
+            delta: Some(vm.delta()),
+            ..StackSpec::default()
+        },
         queues: None,
         engine: Engine::Auto,
     };

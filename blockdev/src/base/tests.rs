@@ -8,7 +8,7 @@ use tempfile::tempdir;
 
 use super::*;
 use crate::testing::{pattern, writable};
-use crate::{Engine, ErrorKind, Stack, StackSpec, delta, testing};
+use crate::{Engine, ErrorKind, Stack, delta, testing};
 
 fn quiet(_: u64, _: u64) {}
 
@@ -113,10 +113,10 @@ fn verifying_a_faithful_copy_tells_its_new_identity() {
     let copy = dir.path().join("copy");
     fs::copy(&base.path, &copy).unwrap();
     base.path = copy;
-    let spec = StackSpec { base: base.clone(), delta: Some(path.clone()) };
+    let spec = testing::over(base.clone(), Some(path.clone()));
     assert_eq!(Stack::open(&spec).unwrap_err().kind(), ErrorKind::Integrity);
     base.identity = verify(&base, &mut quiet).unwrap();
-    Stack::open(&StackSpec { base, delta: Some(path) }).unwrap();
+    Stack::open(&crate::testing::over(base, Some(path))).unwrap();
 }
 
 /// What [`import_as_child`] imports; it runs where a small tmpfs can be mounted on `small`.

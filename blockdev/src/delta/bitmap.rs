@@ -76,6 +76,17 @@ impl Bitmap {
         (owned, block.min(blocks.end) - blocks.start)
     }
 
+    /// The bits of each sector, as they are now.
+    pub(crate) fn sectors(&self) -> impl ExactSizeIterator<Item = SectorBits> {
+        let sectors = self.words.chunks_exact(SECTOR_WORDS);
+        sectors.map(|words| std::array::from_fn(|word| words[word].load(Ordering::Acquire)))
+    }
+
+    /// Bytes of memory it takes at most.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val(&self.words[..])
+    }
+
     /// Makes `blocks` owned. What they own must have been written completely.
     pub(crate) fn insert(&self, blocks: Range<u64>) {
         let mut pending = self.pending();

@@ -7,13 +7,16 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::bitmap::{Bitmap, Snapshot};
 use super::commit::Commits;
-use super::format::{BLOCK, Header, SECTOR_LEN};
+use super::format::{BLOCK, Header, SECTOR_LEN, State};
+use super::gate::{Gate, Pass};
 use super::load;
 use super::ranges::{RangeGuard, RangeLocks};
+use super::rewrite::rewrite;
 use crate::buffers::Buffers;
 use crate::error::ErrorKind;
 use crate::io::wakeup::Wakeup;
@@ -31,16 +34,19 @@ pub(crate) struct Delta {
     bitmap: Bitmap,
     locks: Arc<RangeLocks>,
     commits: Commits,
+    gate: Arc<Gate>,
+    /// All of a closed delta is durable.
+    settled: AtomicBool,
     failed: OnceLock<Arc<Error>>,
 }
 
-/// Leave to write a range.
+/// Leave to write a range. The delta stays the top layer as long as it lives.
 #[derive(Debug)]
-pub(crate) enum Permit {
-    /// All its blocks are owned, which nothing takes back.
-    Owned,
-    /// Some are not: nobody else takes ownership in the range as long as the guard lives.
-    Taking(RangeGuard),
+pub(crate) struct Permit {
+    /// Where some blocks are not owned: nobody else takes ownership in the range while it is held.
+    /// Blocks that are owned need no lock, since nothing takes ownership away.
+    taking: Option<RangeGuard>,
+    _pass: Pass,
 }
 
 impl Delta {
@@ -62,6 +68,8 @@ impl Delta {
             bitmap,
             locks: Arc::default(),
             commits: Commits::default(),
+            gate: Arc::default(),
+            settled: AtomicBool::new(false),
             failed: OnceLock::new(),
         })
     }
@@ -70,8 +78,12 @@ impl Delta {
         &self.path
     }
 
-    pub(crate) fn storage(&self) -> &dyn Storage {
-        &*self.storage
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    pub(crate) fn bitmap(&self) -> &Bitmap {
+        &self.bitmap
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -93,10 +105,48 @@ impl Delta {
     /// `waker` is signalled when to try again.
     pub(crate) fn permit(&self, range: &Range<u64>, waker: &Arc<Wakeup>) -> Result<Option<Permit>> {
         self.check_failed()?;
-        if self.bitmap.contains_all(blocks(range)) {
-            return Ok(Some(Permit::Owned));
+        let Some(pass) = self.gate.enter(waker) else { return Ok(None) };
+        let mut taking = None;
+        if !self.bitmap.contains_all(blocks(range)) {
+            taking = self.locks.try_lock(blocks(range), waker);
+            if taking.is_none() {
+                return Ok(None);
+            }
         }
-        Ok(self.locks.try_lock(blocks(range), waker).map(Permit::Taking))
+        Ok(Some(Permit { taking, _pass: pass }))
+    }
+
+    /// Takes no more writes, and returns when all that had begun are done.
+    pub(crate) fn close(&self) {
+        self.gate.close();
+    }
+
+    /// Another layer is on top now: tells those whom this one refused.
+    pub(crate) fn succeeded(&self) {
+        self.gate.leave_closed();
+    }
+
+    /// Whether nothing was ever written to it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bitmap.run(0..self.header.blocks()) == (false, self.header.blocks())
+    }
+
+    /// Says in the file that nothing is written to this any more, and lets others read it. It has
+    /// been closed, or nobody has it.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        self.settle()?;
+        let frozen = rewrite(&*self.storage, &self.path, |header| header.state = State::Frozen);
+        frozen.map_err(|error| self.fail(error))?;
+        self.storage.share().map_err(Error::open(&self.path))
+    }
+
+    /// Makes durable what was written before it was [`close`](Delta::close)d: once, whoever asks.
+    pub(crate) fn settle(&self) -> Result<()> {
+        if !self.settled.load(Ordering::Acquire) {
+            self.flush()?;
+            self.settled.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// What must be copied up before `range` is written: the rest of its first and last block
@@ -131,9 +181,8 @@ impl Delta {
 
     /// All of `range` has been written under `permit`: it is read from here now.
     pub(crate) fn written(&self, range: &Range<u64>, permit: Permit) {
-        if let Permit::Taking(guard) = permit {
+        if permit.taking.is_some() {
             self.bitmap.insert(blocks(range));
-            drop(guard);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Reads a delta's header and bitmap, believing nothing.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::format::{COPIES, Defect, Header, MAGIC, SECTOR, SECTOR_LEN, SectorBits, SectorBytes};
@@ -73,19 +74,35 @@ fn choose(
     }
 }
 
-/// Calls `visit` with the number and bits of every bitmap sector that owns something. Holes are
-/// skipped, so that an empty delta of any size costs one system call.
-///
-/// With `unlocked` somebody may be writing the delta: a sector that looks damaged is read again,
-/// because half of a write may have been seen.
+/// Calls `visit` with the number and bits of every bitmap sector that owns something, as
+/// [`sectors`].
 pub(crate) fn bitmap(
     storage: &dyn Storage,
     path: &Path,
     header: &Header,
     unlocked: bool,
+    visit: impl FnMut(u64, &SectorBits),
+) -> Result<()> {
+    sectors(storage, path, header, 0..u64::MAX, unlocked, visit)
+}
+
+/// Calls `visit` with the number and bits of each of `wanted` that owns something and is of this
+/// disk. Holes are skipped, so that an empty delta of any size costs one system call.
+///
+/// With `unlocked` somebody may be writing the delta: a sector that looks damaged is read again,
+/// because half of a write may have been seen.
+pub(crate) fn sectors(
+    storage: &dyn Storage,
+    path: &Path,
+    header: &Header,
+    wanted: Range<u64>,
+    unlocked: bool,
     mut visit: impl FnMut(u64, &SectorBits),
 ) -> Result<()> {
-    let area = header.bitmap();
+    let whole = header.bitmap();
+    let place =
+        |sector: u64| sector.saturating_mul(SECTOR).saturating_add(whole.start).min(whole.end);
+    let area = place(wanted.start)..place(wanted.end);
     let mut buffer = Vec::new();
     let mut at = area.start;
     while let Some(data) = storage.next_data(at).map_err(Error::read(path, at))? {
@@ -97,7 +114,7 @@ pub(crate) fn bitmap(
         buffer.resize(usize::try_from(end - at).expect("at most CHUNK"), 0);
         storage.read_exact_at(&mut buffer, at).map_err(Error::read(path, at))?;
         for bytes in buffer.as_chunks::<SECTOR_LEN>().0 {
-            let index = (at - area.start) / SECTOR;
+            let index = (at - whole.start) / SECTOR;
             if let Some(bits) = sector(storage, path, header, index, *bytes, unlocked)? {
                 visit(index, &bits);
             }

@@ -17,19 +17,19 @@ use crate::open::Lock;
 #[derive(Debug)]
 pub struct FileStorage {
     file: File,
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
 
 impl FileStorage {
     /// Takes an open file; what may be done with it is how it was opened.
     #[must_use]
     pub fn new(file: File) -> Self {
-        FileStorage { file, _lock: None }
+        FileStorage { file, lock: None }
     }
 
     /// As [`new`](FileStorage::new), keeping the file locked.
     pub(crate) fn locked((file, lock): (File, Lock)) -> Self {
-        FileStorage { file, _lock: Some(lock) }
+        FileStorage { file, lock: Some(lock) }
     }
 
     fn write_zeroes(&self, range: Range<u64>) -> io::Result<()> {
@@ -94,6 +94,10 @@ impl Storage for FileStorage {
         };
         let end = seek(&self.file, SeekFrom::Hole(start))?;
         Ok(Some(start..end))
+    }
+
+    fn share(&self) -> io::Result<()> {
+        self.lock.as_ref().map_or(Ok(()), Lock::share)
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {

@@ -5,13 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use super::wakeup::Wakeup;
-use crate::layers::Layers;
+use crate::stack::current::View;
 use crate::{Disk, Done, Error, Op, Result, Tag};
 
 /// A disk that moves bytes with preadv and pwritev.
 #[derive(Debug)]
 pub(crate) struct SyncDisk {
-    layers: Arc<Layers>,
+    layers: View,
     wakeup: Arc<Wakeup>,
     /// Waiting for somebody else's range lock, oldest first.
     parked: VecDeque<(Op, Tag)>,
@@ -19,7 +19,7 @@ pub(crate) struct SyncDisk {
 }
 
 impl SyncDisk {
-    pub(crate) fn new(layers: Arc<Layers>) -> Result<Self> {
+    pub(crate) fn new(layers: View) -> Result<Self> {
         let wakeup =
             Wakeup::new().map_err(|source| Error::Engine { what: "an eventfd", source })?;
         let wakeup = Arc::new(wakeup);
@@ -28,6 +28,7 @@ impl SyncDisk {
 
     /// Does `op`, or gives it back where it has to wait.
     fn start(&mut self, op: Op, tag: Tag) -> Option<Op> {
+        self.layers.refresh();
         let permit = match op.written() {
             None => Ok(None),
             Some(range) => match self.layers.permit(&range, &self.wakeup) {

@@ -24,7 +24,9 @@ use super::wakeup::Wakeup;
 use super::worker::{Inbox, Job, Worker};
 use crate::buffers::{Buffers, Iovecs};
 use crate::delta::Permit;
+use crate::io::Storage;
 use crate::layers::{LayerIndex, Layers, Place};
+use crate::stack::current::View;
 use crate::{Disk, Done, Error, Op, Result, Tag};
 
 /// Submission entries; as many are with the kernel at most, so completions always have room.
@@ -57,7 +59,8 @@ struct Transfer {
 
 /// A disk on a ring of its own.
 pub(crate) struct UringDisk {
-    layers: Arc<Layers>,
+    /// The ring has the files of these; they change when no transfer is under way.
+    layers: View,
     worker: Option<Arc<Worker>>,
     ring: IoUring,
     wakeup: Arc<Wakeup>,
@@ -71,6 +74,8 @@ pub(crate) struct UringDisk {
     /// Operations waiting for somebody else's range lock, oldest first.
     parked: VecDeque<(Op, Tag)>,
     done: Vec<Done>,
+    /// Why the ring can be used no more.
+    broken: Option<io::Error>,
 }
 
 /// A ring that knows the layers' files by their index.
@@ -83,20 +88,27 @@ impl Ring {
     /// # Errors
     /// What io_uring said; the caller may have another engine.
     pub(crate) fn new(layers: &Layers) -> io::Result<Self> {
-        let files: Option<Vec<RawFd>> =
-            layers.storages().map(|storage| storage.fd().map(|fd| fd.as_raw_fd())).collect();
-        let files = files.ok_or(io::ErrorKind::Unsupported)?;
         let ring = IoUring::new(ENTRIES)?;
         let wakeup = Arc::new(Wakeup::new()?);
-        ring.submitter().register_files(&files)?;
+        ring.submitter().register_files(&files(layers)?)?;
         ring.submitter().register_eventfd(wakeup.as_fd().as_raw_fd())?;
         Ok(Ring { ring, wakeup })
     }
 }
 
+/// The files of `layers` by their index; the kernel takes -1 for none.
+fn files(layers: &Layers) -> io::Result<Vec<RawFd>> {
+    let fd = |storage: Option<&dyn Storage>| match storage.map(Storage::fd) {
+        None => Ok(-1),
+        Some(Some(fd)) => Ok(fd.as_raw_fd()),
+        Some(None) => Err(io::ErrorKind::Unsupported.into()),
+    };
+    layers.storages().map(fd).collect()
+}
+
 impl UringDisk {
     /// A disk on `layers`; `worker` is needed where they can be written.
-    pub(crate) fn new(layers: Arc<Layers>, worker: Option<Arc<Worker>>, ring: Ring) -> Self {
+    pub(crate) fn new(layers: View, worker: Option<Arc<Worker>>, ring: Ring) -> Self {
         let Ring { ring, wakeup } = ring;
         UringDisk {
             layers,
@@ -110,11 +122,33 @@ impl UringDisk {
             running: 0,
             parked: VecDeque::new(),
             done: Vec::new(),
+            broken: None,
         }
+    }
+
+    /// Goes on to the stack's newest layers, if it can now.
+    fn refresh(&mut self) -> bool {
+        if !self.layers.is_stale() {
+            return true;
+        }
+        if !self.transfers.is_empty() {
+            return false;
+        }
+        self.layers.refresh();
+        let submitter = self.ring.submitter();
+        let files = files(&self.layers).and_then(|files| {
+            submitter.unregister_files()?;
+            submitter.register_files(&files)
+        });
+        self.broken = files.err();
+        self.broken.is_none()
     }
 
     /// Sends `op` on its way, or gives it back where it has to wait.
     fn start(&mut self, op: Op, tag: Tag) -> Option<Op> {
+        if !self.refresh() {
+            return Some(op);
+        }
         let Some(range) = op.written() else {
             match op {
                 Op::Read { at, into } => self.start_read(at, into, tag),
@@ -174,7 +208,10 @@ impl UringDisk {
 
     fn give(&mut self, op: Op, tag: Tag, permit: Option<Permit>) {
         match &self.worker {
-            Some(worker) => worker.give(Job { op, tag, permit, inbox: Arc::clone(&self.inbox) }),
+            Some(worker) => {
+                let (layers, inbox) = (Arc::clone(self.layers.layers()), Arc::clone(&self.inbox));
+                worker.give(Job { op, tag, permit, layers, inbox });
+            }
             // Nothing can have been written.
             None => self.finish(op, tag, Ok(())),
         }
@@ -333,8 +370,15 @@ impl Disk for UringDisk {
     fn poll(&mut self, done: &mut Vec<Done>) -> Result<()> {
         self.wakeup.clear();
         self.inbox.take(&mut self.done);
-        self.retry_parked();
-        self.pump().map_err(|source| Error::Engine { what: "io_uring", source })?;
+        loop {
+            self.retry_parked();
+            let pumped = self.broken.take().map_or(Ok(()), Err).and_then(|()| self.pump());
+            pumped.map_err(|source| Error::Engine { what: "io_uring", source })?;
+            // What waited for the last transfer to end can be started now.
+            if self.parked.is_empty() || !self.layers.is_stale() || !self.transfers.is_empty() {
+                break;
+            }
+        }
         done.append(&mut self.done);
         Ok(())
     }

@@ -22,6 +22,7 @@ pub(crate) struct Job {
     pub(crate) op: Op,
     pub(crate) tag: Tag,
     pub(crate) permit: Option<Permit>,
+    pub(crate) layers: Arc<Layers>,
     pub(crate) inbox: Arc<Inbox>,
 }
 
@@ -68,12 +69,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn start(layers: Arc<Layers>) -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let (jobs, receiver) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("blockdev".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || serve(&layers, &receiver))
+            .spawn(move || serve(&receiver))
             .map_err(|source| Error::Engine { what: "a thread", source })?;
         Ok(Worker { jobs: Some(jobs), thread: Some(thread) })
     }
@@ -96,20 +97,21 @@ impl Drop for Worker {
 }
 
 /// Takes all jobs that are there; their flushes are one flush, after the rest.
-fn serve(layers: &Layers, jobs: &Receiver<Job>) {
+fn serve(jobs: &Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
         let batch = std::iter::once(first).chain(jobs.try_iter());
         let (flushes, others): (Vec<Job>, Vec<Job>) =
             batch.partition(|job| matches!(job.op, Op::Flush));
         for job in others {
-            let result = layers.perform(&job.op, job.permit);
+            let result = job.layers.perform(&job.op, job.permit);
             job.inbox.put(Done { tag: job.tag, result, buffers: job.op.into_buffers() });
         }
-        let mut flushed = false;
+        let mut flushed: Option<Arc<Layers>> = None;
         for job in flushes {
             // One that failed says nothing about the next.
-            let result = if flushed { Ok(()) } else { layers.flush() };
-            flushed = result.is_ok();
+            let done = flushed.as_ref().is_some_and(|done| Arc::ptr_eq(done, &job.layers));
+            let result = if done { Ok(()) } else { job.layers.flush() };
+            flushed = result.is_ok().then_some(job.layers);
             job.inbox.put(Done { tag: job.tag, result, buffers: None });
         }
     }

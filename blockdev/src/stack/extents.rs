@@ -32,14 +32,15 @@ impl Stack {
         if range.is_empty() {
             return Ok((Extent::Zero, 0));
         }
-        match self.layers.lookup(range.clone()) {
+        let layers = self.current.get();
+        match layers.lookup(range.clone()) {
             (Place::Zero, len) => Ok((Extent::Zero, len)),
             (Place::Data { layer, offset }, len) => {
                 // A base may end within a sector, of which the rest is zeroes then.
                 let len = len.next_multiple_of(SECTOR).min(range.end - range.start);
-                let storage = self.layers.storages().nth(layer);
+                let storage = layers.storages().nth(layer).flatten();
                 let data = storage.map_or(Ok(None), |storage| storage.next_data(offset));
-                let data = data.map_err(Error::read(self.layers.path(layer), offset))?;
+                let data = data.map_err(Error::read(layers.path(layer), offset))?;
                 Ok(first(offset, len, data))
             }
         }

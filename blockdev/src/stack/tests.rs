@@ -1,5 +1,7 @@
 //! A clone against a `Vec<u8>`, with both engines.
 
+mod chain;
+
 use std::ops::Range;
 
 use proptest::prelude::*;
@@ -156,7 +158,7 @@ fn a_base_cut_off_while_it_is_read_is_an_error_for_that_read_alone() {
         let clone = Clone::new(&pattern(1 << 20, 1), 1 << 20);
         let stack = clone.open();
         let mut disk = stack.disk(engine).unwrap();
-        let file = writable(&clone.spec.base.path);
+        let file = writable(&clone.base().path);
         file.set_len(4096).unwrap();
         let error = read(&mut *disk, 65536, 4096).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
@@ -175,7 +177,7 @@ fn where_there_is_no_io_uring_another_engine_is_taken_unless_it_was_asked_for() 
     let clone = Clone::new(&pattern(8192, 1), 8192);
     // Storage without a file descriptor is to io_uring what a host is that forbids it.
     let base = Arc::new(MemStorage::from_bytes(&pattern(8192, 1)));
-    let stack = Stack::from_storages(&clone.spec.base, base, None).unwrap();
+    let stack = Stack::from_storages(clone.base(), base, &[], None).unwrap();
     let mut disk = stack.disk(Engine::Auto).unwrap();
     assert_eq!(read(&mut *disk, 0, 8192).unwrap(), pattern(8192, 1));
     let refused = stack.disk(Engine::Uring).err().unwrap();

@@ -24,7 +24,11 @@ fn base(dir: &Path) -> Base {
 /// A disk with a new delta over `base`.
 fn clone(base: &Base, delta: &Path) -> DiskSpec {
     delta::create(delta, SIZE, &Parent::base(&base.identity).unwrap()).unwrap();
-    let stack = StackSpec { base: base.clone(), delta: Some(delta.to_owned()) };
+    let stack = StackSpec {
+        base: Some(base.clone()),
+        delta: Some(delta.to_owned()),
+        ..StackSpec::default()
+    };
     DiskSpec { id: "clone".into(), stack, queues: None, engine: Engine::Auto }
 }
 
@@ -133,7 +137,7 @@ fn more_disks_than_lines_are_refused() {
     }
     let dir = tempfile::tempdir().unwrap();
     let base = base(dir.path());
-    let stack = StackSpec { base, delta: None };
+    let stack = StackSpec { base: Some(base), ..StackSpec::default() };
     let disk = DiskSpec { id: "ro".into(), stack, queues: Some(1), engine: Engine::Sync };
     let mut setup = Setup::guest("devices,exit:0");
     setup.spec.disks = vec![disk.clone(); 15];

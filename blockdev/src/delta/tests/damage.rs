@@ -93,7 +93,7 @@ fn refusal(spec: &StackSpec) -> (ErrorKind, String) {
 }
 
 fn assert_names(text: &str, spec: &StackSpec) {
-    for path in [spec.delta.as_ref().unwrap(), &spec.base.path] {
+    for path in [spec.delta.as_ref().unwrap(), &spec.base.as_ref().unwrap().path] {
         assert!(text.contains(path.to_str().unwrap()), "{text} does not name {}", path.display());
     }
 }
@@ -102,7 +102,7 @@ fn assert_names(text: &str, spec: &StackSpec) {
 fn a_delta_of_another_base_names_both() {
     let clone = used();
     let base = import(&clone.dir, "other", &pattern(40_000, 2));
-    let spec = StackSpec { base, ..clone.spec.clone() };
+    let spec = StackSpec { base: Some(base), ..clone.spec.clone() };
     let (kind, text) = refusal(&spec);
     assert_eq!(kind, ErrorKind::Integrity);
     assert_names(&text, &spec);
@@ -111,7 +111,7 @@ fn a_delta_of_another_base_names_both() {
 #[test]
 fn a_base_that_is_missing_names_both() {
     let clone = used();
-    fs::remove_file(&clone.spec.base.path).unwrap();
+    fs::remove_file(&clone.base().path).unwrap();
     let (kind, text) = refusal(&clone.spec);
     assert_eq!(kind, ErrorKind::NotFound);
     assert_names(&text, &clone.spec);
@@ -120,7 +120,7 @@ fn a_base_that_is_missing_names_both() {
 #[test]
 fn a_base_that_is_shorter_names_both_and_says_so() {
     let clone = used();
-    writable(&clone.spec.base.path).set_len(39_999).unwrap();
+    writable(&clone.base().path).set_len(39_999).unwrap();
     let (kind, text) = refusal(&clone.spec);
     assert_eq!(kind, ErrorKind::Integrity);
     assert_names(&text, &clone.spec);
@@ -130,7 +130,7 @@ fn a_base_that_is_shorter_names_both_and_says_so() {
 #[test]
 fn a_base_that_was_written_to_is_refused() {
     let clone = used();
-    fs::write(&clone.spec.base.path, pattern(40_000, 1)).unwrap();
+    fs::write(&clone.base().path, pattern(40_000, 1)).unwrap();
     let (kind, text) = refusal(&clone.spec);
     assert_eq!(kind, ErrorKind::Integrity);
     assert!(text.contains("modification time"), "{text}");
@@ -139,7 +139,7 @@ fn a_base_that_was_written_to_is_refused() {
 #[test]
 fn a_base_that_was_replaced_by_a_copy_is_refused() {
     let clone = used();
-    let base = &clone.spec.base.path;
+    let base = &clone.base().path;
     let modified = fs::metadata(base).unwrap().modified().unwrap();
     // The old inode is still taken when the copy gets its own.
     let copy = base.with_extension("copy");
@@ -185,8 +185,8 @@ fn only_regular_files_are_opened_and_nothing_waits() {
     fs::remove_file(&path).unwrap();
 
     symlink("/dev/zero", &path).unwrap();
-    let base = crate::base::Base { path, ..clone.spec.base.clone() };
-    let error = Stack::open(&StackSpec { base, delta: None }).unwrap_err();
+    let base = crate::base::Base { path, ..clone.base().clone() };
+    let error = Stack::open(&crate::testing::over(base, None)).unwrap_err();
     assert!(matches!(error, Error::Open { .. }));
 }
 

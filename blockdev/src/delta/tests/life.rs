@@ -211,7 +211,7 @@ impl Life {
 
 fn open(spec: &Base, base: &Arc<MemStorage>, delta: &Arc<MemStorage>) -> Stack {
     let base: Arc<dyn Storage> = Arc::clone(base) as _;
-    Stack::from_storages(spec, base, Some(Arc::clone(delta) as _)).unwrap()
+    Stack::from_storages(spec, base, &[], Some(Arc::clone(delta) as _)).unwrap()
 }
 
 /// What a cut after the first `cut` events leaves: what is durable, and what may be.

@@ -42,7 +42,7 @@ fn a_new_delta_takes_no_more_than_16_kib_whatever_its_size() {
         assert!(info.bytes_on_disk <= 16 << 10, "{} bytes for {size}", info.bytes_on_disk);
         assert_eq!((info.uuid, info.size, info.owned_blocks), (uuid, size, 0));
         assert_eq!(info.parent.uuid, base.identity.uuid);
-        let stack = Stack::open(&StackSpec { base, delta: Some(path) }).unwrap();
+        let stack = Stack::open(&crate::testing::over(base, Some(path))).unwrap();
         let mut disk = stack.disk(Engine::Sync).unwrap();
         assert_eq!(read(&mut *disk, size - 512, 512).unwrap(), [0; 512]);
     }
@@ -194,7 +194,10 @@ fn blocks_of_many_bitmap_sectors_are_found_again() {
     let open = |(len, image)| {
         let base_storage = Arc::new(MemStorage::new(4096, Image::new()));
         let delta = Arc::new(MemStorage::new(len, image));
-        (Stack::from_storages(&base, base_storage, Some(Arc::clone(&delta) as _)).unwrap(), delta)
+        (
+            Stack::from_storages(&base, base_storage, &[], Some(Arc::clone(&delta) as _)).unwrap(),
+            delta,
+        )
     };
     // Across two sectors, alone in some, adjacent ones, the last block of the disk.
     let blocks = [4031, 4032, 3 * 4032, 4 * 4032, 5 * 4032 + 77, 9 * 4032 + 1, 20 * 4032 - 1];

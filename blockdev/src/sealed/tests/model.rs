@@ -83,7 +83,7 @@ proptest! {
 
         let mut reader = Reader::open(&bytes[..], Path::new("in")).unwrap();
         let delta = clone.dir.path().join("attached");
-        let parent = delta::Parent::base(&clone.spec.base.identity).unwrap();
+        let parent = delta::Parent::base(&clone.base().identity).unwrap();
         delta::create(&delta, SIZE as u64, &parent).unwrap();
         let spec = StackSpec { delta: Some(delta.clone()), ..clone.spec.clone() };
         let stack = Stack::open(&spec).unwrap();

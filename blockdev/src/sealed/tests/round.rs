@@ -139,7 +139,7 @@ fn other_content_has_another_name_and_settings_have_none() {
 fn attach(clone: &Clone, bytes: &[u8]) -> crate::sealed::Result<StackSpec> {
     let mut reader = Reader::open(bytes, Path::new("in"))?;
     let delta = clone.dir.path().join("attached");
-    let parent = delta::Parent::base(&clone.spec.base.identity)?;
+    let parent = delta::Parent::base(&clone.base().identity)?;
     delta::create(&delta, reader.header().size, &parent)?;
     let spec = StackSpec { delta: Some(delta), ..clone.spec.clone() };
     apply(&mut reader, &Stack::open(&spec)?, &mut |_| ())?;

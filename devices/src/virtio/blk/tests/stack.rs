@@ -35,7 +35,11 @@ impl Store {
     }
 
     fn start(&self, delta: Option<&Path>, engine: Engine, queues: u16) -> Driver {
-        let spec = StackSpec { base: self.base.clone(), delta: delta.map(Path::to_path_buf) };
+        let spec = StackSpec {
+            base: Some(self.base.clone()),
+            delta: delta.map(Path::to_path_buf),
+            ..StackSpec::default()
+        };
         let stack = Stack::open(&spec).unwrap();
         let settings = Settings {
             id: "stack".into(),

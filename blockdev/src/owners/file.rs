@@ -1,0 +1,211 @@
+//! The owner map's file. docs/owner-map.md has every byte.
+//!
+//! A file that is not exactly right is no owner map: it is built again, so nothing here says why.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{CHUNK, Chunk, Owner, Owners, Run};
+use crate::delta::{Frozen, SECTOR_BLOCKS};
+use crate::open::unlocked;
+
+const MAGIC: [u8; 8] = *b"OFFOWNER";
+const VERSION: u32 = 1;
+
+/// What a map is of: these layers in this order, as they are now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    layers: u32,
+    blocks: u64,
+    digest: [u8; 32],
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct RawHeader {
+    magic: [u8; 8],
+    version: U32,
+    layers: U32,
+    blocks: U64,
+    digest: [u8; 32],
+    zero: U32,
+    crc: U32,
+}
+
+/// How a chunk begins.
+const ONE: u8 = 0;
+const RUNS: u8 = 1;
+const BYTES: u8 = 2;
+const WORDS: u8 = 3;
+
+impl Key {
+    /// The key of these layers, from the bottom up, for a disk of `blocks` blocks.
+    pub(crate) fn of(layers: &[Frozen], blocks: u64) -> Key {
+        let mut hasher = blake3::Hasher::new();
+        for layer in layers {
+            let header = layer.header();
+            hasher.update(header.uuid.as_bytes());
+            hasher.update(&header.epoch.to_le_bytes());
+            hasher.update(&header.generation.to_le_bytes());
+        }
+        let layers = u32::try_from(layers.len()).unwrap_or(u32::MAX);
+        Key { layers, blocks, digest: hasher.finalize().into() }
+    }
+}
+
+/// The map in `path`, if it is there, whole, and of `key`.
+pub(crate) fn load(path: &Path, key: &Key) -> Option<Owners> {
+    let mut file = unlocked(path).ok()?;
+    // As much as the largest map of so many blocks, so that no file makes us read more.
+    let most = size_of::<RawHeader>() as u64 + key.chunks() * (1 + 2 * SECTOR_BLOCKS) + 4;
+    let mut bytes = Vec::new();
+    let len = file.metadata().ok()?.len();
+    if len > most || bytes.try_reserve_exact(usize::try_from(len).ok()?).is_err() {
+        return None;
+    }
+    io::Read::read_to_end(&mut io::Read::take(&mut file, most), &mut bytes).ok()?;
+    decode(&bytes, key)
+}
+
+/// Writes the map to `path`, in one step. Nobody depends on it, so nothing is synced.
+///
+/// # Errors
+/// As the system says.
+pub(crate) fn save(path: &Path, key: &Key, owners: &Owners) -> io::Result<()> {
+    let part = path.with_extension(format!("{}", std::process::id()));
+    let written =
+        fs::File::create_new(&part).and_then(|mut file| file.write_all(&encode(key, owners)));
+    let saved = written.and_then(|()| fs::rename(&part, path));
+    if saved.is_err() {
+        // Ours or nobody's; the first error is the one to tell.
+        let _ = fs::remove_file(&part);
+    }
+    saved
+}
+
+impl Key {
+    #[cfg(test)]
+    pub(super) fn test(layers: u32, blocks: u64) -> Key {
+        Key { layers, blocks, digest: [7; 32] }
+    }
+
+    fn chunks(&self) -> u64 {
+        self.blocks.div_ceil(SECTOR_BLOCKS)
+    }
+}
+
+pub(super) fn encode(key: &Key, owners: &Owners) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for chunk in &owners.chunks {
+        chunk.encode(&mut bytes);
+    }
+    let mut header = RawHeader {
+        magic: MAGIC,
+        version: VERSION.into(),
+        layers: key.layers.into(),
+        blocks: key.blocks.into(),
+        digest: key.digest,
+        zero: 0.into(),
+        crc: 0.into(),
+    };
+    header.crc = crc(&header, &bytes).into();
+    [header.as_bytes(), &bytes].concat()
+}
+
+/// Of everything but itself.
+fn crc(header: &RawHeader, chunks: &[u8]) -> u32 {
+    let before = &header.as_bytes()[..size_of::<RawHeader>() - 4];
+    crc32c::crc32c_append(crc32c::crc32c(before), chunks)
+}
+
+/// A map of `key`, or nothing.
+pub(crate) fn decode(bytes: &[u8], key: &Key) -> Option<Owners> {
+    let (header, mut rest) = RawHeader::ref_from_prefix(bytes).ok()?;
+    let found =
+        Key { layers: header.layers.get(), blocks: header.blocks.get(), digest: header.digest };
+    let known = header.magic == MAGIC && header.version.get() == VERSION;
+    if !known || found != *key || header.crc.get() != crc(header, rest) {
+        return None;
+    }
+    let mut chunks = Vec::new();
+    chunks.try_reserve_exact(usize::try_from(key.chunks()).ok()?).ok()?;
+    for _ in 0..key.chunks() {
+        chunks.push(Chunk::decode(&mut rest, key.layers)?);
+    }
+    rest.is_empty().then_some(Owners { chunks })
+}
+
+impl Chunk {
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Chunk::One(owner) => {
+                bytes.push(ONE);
+                bytes.extend(owner.to_le_bytes());
+            }
+            Chunk::Runs(runs) => {
+                bytes.push(RUNS);
+                bytes.extend(u16::try_from(runs.len()).expect("a chunk is short").to_le_bytes());
+                for run in runs {
+                    bytes.extend(run.end.to_le_bytes());
+                    bytes.extend(run.owner.to_le_bytes());
+                }
+            }
+            Chunk::Bytes(owners) => {
+                bytes.push(BYTES);
+                bytes.extend(&owners[..]);
+            }
+            Chunk::Words(owners) => {
+                bytes.push(WORDS);
+                bytes.extend(owners.iter().flat_map(|owner| owner.to_le_bytes()));
+            }
+        }
+    }
+
+    /// Takes a chunk from the start of `bytes`, all of whose owners are at most `layers`.
+    fn decode(bytes: &mut &[u8], layers: u32) -> Option<Chunk> {
+        let known = |owner: &Owner| u32::from(*owner) <= layers;
+        let chunk = match take::<1>(bytes)? {
+            [ONE] => Chunk::One(Some(word(bytes)?).filter(known)?),
+            [RUNS] => {
+                let count = word(bytes)?;
+                let runs: Option<Box<[Run]>> = (0..count)
+                    .map(|_| Some(Run { end: word(bytes)?, owner: word(bytes)? }))
+                    .collect();
+                let runs = runs?;
+                let whole = runs.last().is_some_and(|run| usize::from(run.end) == CHUNK);
+                let rising = runs.is_sorted_by(|a, b| a.end < b.end) && runs.first()?.end > 0;
+                (whole && rising && runs.iter().all(|run| known(&run.owner)))
+                    .then_some(Chunk::Runs(runs))?
+            }
+            [BYTES] => {
+                let owners = take::<CHUNK>(bytes)?;
+                let known = owners.iter().all(|&owner| known(&owner.into()));
+                known.then(|| Chunk::Bytes(Box::new(owners)))?
+            }
+            [WORDS] => {
+                let owners = take::<{ 2 * CHUNK }>(bytes)?;
+                let mut words = Box::new([0; CHUNK]);
+                for (word, bytes) in words.iter_mut().zip(owners.as_chunks().0) {
+                    *word = Owner::from_le_bytes(*bytes);
+                }
+                words.iter().all(known).then_some(Chunk::Words(words))?
+            }
+            _ => return None,
+        };
+        Some(chunk)
+    }
+}
+
+fn take<const LEN: usize>(bytes: &mut &[u8]) -> Option<[u8; LEN]> {
+    let (taken, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*taken)
+}
+
+fn word(bytes: &mut &[u8]) -> Option<u16> {
+    take(bytes).map(u16::from_le_bytes)
+}

@@ -1,0 +1,76 @@
+//! Which layers a stack has at the moment. A snapshot puts others in their place while disks use
+//! them; each disk goes on to them when none of its own transfers is under way.
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::layers::Layers;
+
+/// The layers that operations which begin now use.
+#[derive(Debug)]
+pub(crate) struct Current {
+    layers: Mutex<Arc<Layers>>,
+    /// One more with each change.
+    generation: AtomicU64,
+}
+
+impl Current {
+    pub(crate) fn new(layers: Layers) -> Arc<Current> {
+        Arc::new(Current { layers: Mutex::new(Arc::new(layers)), generation: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn get(&self) -> Arc<Layers> {
+        Arc::clone(&self.layers())
+    }
+
+    pub(crate) fn publish(&self, layers: Layers) {
+        let mut current = self.layers();
+        *current = Arc::new(layers);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn layers(&self) -> MutexGuard<'_, Arc<Layers>> {
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A disk's look at the current layers.
+#[derive(Debug)]
+pub(crate) struct View {
+    current: Arc<Current>,
+    layers: Arc<Layers>,
+    generation: u64,
+}
+
+impl View {
+    pub(crate) fn new(current: &Arc<Current>) -> View {
+        // The generation first: what changes in between is seen as a change, at worst once more.
+        let generation = current.generation.load(Ordering::Acquire);
+        View { current: Arc::clone(current), layers: current.get(), generation }
+    }
+
+    /// Whether there are newer layers.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.current.generation.load(Ordering::Acquire) != self.generation
+    }
+
+    /// Looks at the newest layers from now on.
+    pub(crate) fn refresh(&mut self) {
+        if self.is_stale() {
+            *self = View::new(&self.current);
+        }
+    }
+
+    pub(crate) fn layers(&self) -> &Arc<Layers> {
+        &self.layers
+    }
+}
+
+impl Deref for View {
+    type Target = Layers;
+
+    fn deref(&self) -> &Layers {
+        &self.layers
+    }
+}

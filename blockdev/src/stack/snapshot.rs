@@ -1,0 +1,54 @@
+//! Putting a new delta on top of a stack in use.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Stack;
+use crate::delta::Delta;
+use crate::{Error, Result};
+
+impl Stack {
+    /// Freezes the top delta and goes on with the one in `new`, which was made on it, is empty,
+    /// and is what the next [`open`](Stack::open) will be given: it has been put into the old
+    /// one's place, durably, before this is called. Then a crash at any moment loses nothing.
+    ///
+    /// Operations under way end first, those that come meanwhile wait; for how long is returned.
+    ///
+    /// # Errors
+    /// `new` cannot be used: nothing has changed. Or the old delta cannot be made durable: then
+    /// `new` is on top, and flushes fail as they would have before.
+    pub fn snapshot(&self, new: &Path) -> Result<Duration> {
+        self.snapshot_onto(Delta::open(new)?)
+    }
+
+    /// As [`snapshot`](Stack::snapshot), with the new delta in a storage.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(any(test, feature = "test-support"))]
+    pub fn snapshot_in(&self, new: Arc<dyn crate::io::Storage>) -> Result<Duration> {
+        self.snapshot_onto(Delta::load("new".as_ref(), new)?)
+    }
+
+    fn snapshot_onto(&self, new: Delta) -> Result<Duration> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let layers = self.current.get();
+        let old = layers.delta()?;
+        layers.check_top(&new)?;
+        if !new.is_empty() {
+            return Err(Error::NotEmpty { path: new.path().into() });
+        }
+        // What is durable already need not be waited for by the first flush after the pause.
+        old.flush()?;
+        let next = layers.with_top(Arc::new(new));
+        let begun = Instant::now();
+        old.close();
+        self.current.publish(next);
+        old.succeeded();
+        let pause = begun.elapsed();
+        old.freeze()?;
+        self.current.publish(self.current.get().merged()?);
+        Ok(pause)
+    }
+}
