@@ -5,6 +5,7 @@ mod commit;
 mod format;
 mod frozen;
 mod gate;
+mod heading;
 mod live;
 mod load;
 mod ranges;
@@ -30,6 +31,7 @@ pub(crate) use format::{
 };
 pub use format::{Parent, ParentKind, State};
 pub(crate) use frozen::Frozen;
+pub use heading::{Heading, heading};
 pub(crate) use live::{Delta, Permit};
 
 /// What a delta's header says.

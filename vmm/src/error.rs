@@ -54,6 +54,9 @@ pub enum Error {
         /// Why.
         source: blockdev::Error,
     },
+    /// What was asked for is about a disk.
+    #[error("the machine has no disk")]
+    NoDisk,
     /// A device cannot be made or used.
     #[error("cannot set up {name}")]
     Device {

@@ -6,7 +6,9 @@
 
 mod assembly;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use blockdev::Stack;
 use devices::bus::{BusDevice, Shared};
@@ -135,6 +137,16 @@ impl Machine {
         self.pipe.let_go();
         self.crew.stop();
         self.transports.iter().for_each(|transport| lock(transport).pause());
+    }
+
+    /// Freezes the top layer of the first disk and goes on with the one in `delta`. Returns how
+    /// long writes and flushes waited.
+    ///
+    /// # Errors
+    /// There is no disk, or as [`Stack::snapshot`].
+    pub fn snapshot(&self, delta: &Path) -> Result<Duration> {
+        let &(letter, ref stack) = self.stacks.first().ok_or(Error::NoDisk)?;
+        stack.snapshot(delta).map_err(|source| Error::Disk { letter, source })
     }
 
     /// Stops it for good, with everything durable that the guest was told is written: a disk

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use crate::console::{Console, Pipe};
-use crate::control::state::{Instance, MachineConfig};
+use crate::control::state::{Instance, MachineConfig, Snapshot};
 use crate::control::{Call, Response, Server};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
@@ -96,6 +96,10 @@ fn answer(call: Call, spec: &Spec, machine: &mut Machine, stopped: &mut bool) ->
             *stopped = true;
             Ok(())
         }
+        Call::Snapshot { delta } => match machine.snapshot(&delta) {
+            Ok(pause) => return Response::json(&Snapshot::new(pause)),
+            Err(error) => Err(error),
+        },
     };
     done.map_or_else(|error| Response::fault(500, chain(&error)), |()| Response::done())
 }

@@ -1,12 +1,14 @@
 //! Which request asks for what. No machine here: a request in, a [`Call`] or a refusal out.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::http::{Request, Response};
 
 /// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
     /// Say what the machine is and does.
     Describe,
@@ -20,6 +22,11 @@ pub enum Call {
     PowerButton,
     /// End the machine now.
     Stop,
+    /// Freeze the first disk's top layer, and go on with another.
+    Snapshot {
+        /// The new top: an empty delta made on the one in use.
+        delta: PathBuf,
+    },
 }
 
 /// A path, its method, and what they ask for.
@@ -29,13 +36,14 @@ struct Route {
     call: fn(&Request) -> Result<Call, Response>,
 }
 
-const ROUTES: [Route; 6] = [
+const ROUTES: [Route; 7] = [
     Route { path: "/", method: "GET", call: |_| Ok(Call::Describe) },
     Route { path: "/machine-config", method: "GET", call: |_| Ok(Call::MachineConfig) },
     Route { path: "/vm", method: "PATCH", call: set_state },
     Route { path: "/actions", method: "PUT", call: act },
     Route { path: "/offshoot/power-button", method: "PUT", call: |_| Ok(Call::PowerButton) },
     Route { path: "/offshoot/stop", method: "PUT", call: |_| Ok(Call::Stop) },
+    Route { path: "/offshoot/snapshot", method: "PUT", call: snapshot },
 ];
 
 /// What `request` asks for, or the refusal to send.
@@ -87,6 +95,19 @@ fn act(request: &Request) -> Result<Call, Response> {
     }
 }
 
+fn snapshot(request: &Request) -> Result<Call, Response> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Snapshot {
+        delta: PathBuf,
+    }
+    let delta = json::<Snapshot>(request)?.delta;
+    match delta.is_absolute() {
+        true => Ok(Call::Snapshot { delta }),
+        false => Err(Response::fault(400, "the delta's path is not absolute")),
+    }
+}
+
 fn json<T: DeserializeOwned>(request: &Request) -> Result<T, Response> {
     serde_json::from_slice(&request.body)
         .map_err(|error| Response::fault(400, format!("cannot understand the body: {error}")))
@@ -121,6 +142,15 @@ mod tests {
     fn own_requests_need_no_body() {
         assert_eq!(ask("PUT", "/offshoot/stop", ""), Ok(Call::Stop));
         assert_eq!(ask("PUT", "/offshoot/power-button", ""), Ok(Call::PowerButton));
+    }
+
+    #[test]
+    fn a_snapshot_is_told_its_delta() {
+        let call = Call::Snapshot { delta: "/vms/1/delta".into() };
+        assert_eq!(ask("PUT", "/offshoot/snapshot", r#"{"delta":"/vms/1/delta"}"#), Ok(call));
+        for body in ["", "{}", r#"{"delta":"delta"}"#, r#"{"delta":"/d","x":1}"#] {
+            assert_eq!(ask("PUT", "/offshoot/snapshot", body), Err(400), "{body}");
+        }
     }
 
     #[test]

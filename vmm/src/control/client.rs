@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::http::Fault;
-use super::state::{Instance, MachineConfig};
+use super::state::{Instance, MachineConfig, Snapshot};
 
 /// No answer has more bytes.
 const MAX_ANSWER: usize = 64 << 10;
@@ -108,9 +108,24 @@ impl Client {
         self.request("PUT", "/offshoot/stop", "").map(drop)
     }
 
+    /// Freezes the top layer of its first disk and has it go on with the one in `delta`, which is
+    /// empty, was made on the other, and has taken its place durably.
+    ///
+    /// # Errors
+    /// As [`describe`](Client::describe). After no answer, the layers' files tell what happened.
+    pub fn snapshot(&self, delta: &Path) -> Result<Snapshot> {
+        let body = serde_json::json!({ "delta": delta }).to_string();
+        let answer = self.request("PUT", "/offshoot/snapshot", &body)?;
+        self.understand(&answer)
+    }
+
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         let body = self.request("GET", path, "")?;
-        serde_json::from_slice(&body).map_err(|error| self.no_answer(error.into()))
+        self.understand(&body)
+    }
+
+    fn understand<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T> {
+        serde_json::from_slice(body).map_err(|error| self.no_answer(error.into()))
     }
 
     fn request(&self, method: &str, path: &str, body: &str) -> Result<Vec<u8>> {

@@ -1,5 +1,7 @@
 //! What a machine says of itself, in Firecracker's words.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Condition;
@@ -43,6 +45,13 @@ pub struct MachineConfig {
     pub track_dirty_pages: bool,
 }
 
+/// Answers `PUT /offshoot/snapshot`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// How long writes and flushes waited, microseconds.
+    pub pause_us: u64,
+}
+
 impl Instance {
     /// Of the machine `name`.
     pub fn new(name: &str, condition: Condition) -> Instance {
@@ -64,6 +73,13 @@ impl MachineConfig {
             smt: false,
             track_dirty_pages: false,
         }
+    }
+}
+
+impl Snapshot {
+    /// Of a snapshot that made others wait for `pause`.
+    pub fn new(pause: Duration) -> Snapshot {
+        Snapshot { pause_us: u64::try_from(pause.as_micros()).unwrap_or(u64::MAX) }
     }
 }
 
