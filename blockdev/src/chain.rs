@@ -24,12 +24,46 @@ pub(crate) struct Chain {
 impl Chain {
     /// Opens what `spec` says, the top first: that one tells whether anybody else is there.
     pub(crate) fn open(spec: &StackSpec) -> Result<Chain> {
+        let chain = Chain::open_layers(spec, Delta::open)?;
+        chain.check(check_writable)?;
+        Ok(chain)
+    }
+
+    /// As [`open`](Chain::open), for merging into a top that is frozen.
+    pub(crate) fn open_frozen(spec: &StackSpec) -> Result<Chain> {
+        let chain = Chain::open_layers(spec, Delta::open_for_merging)?;
+        chain.check(check_frozen)?;
+        Ok(chain)
+    }
+
+    /// Opens what `spec` says, which has no top and may be nothing at all.
+    pub(crate) fn open_below(spec: &StackSpec) -> Result<Chain> {
+        let chain = Chain::open_layers(&StackSpec { delta: None, ..spec.clone() }, Delta::open)?;
+        if chain.base.is_some() || !chain.frozen.is_empty() {
+            chain.check(check_writable)?;
+        }
+        Ok(chain)
+    }
+
+    /// Its topmost frozen layer, or its base, as the parent of another delta.
+    pub(crate) fn as_parent(&self) -> Result<Parent> {
+        match (self.frozen.last(), &self.base) {
+            (Some(layer), _) => {
+                let header = layer.header();
+                Ok(Parent::delta(header.uuid, header.epoch, header.size))
+            }
+            (None, Some(base)) => Parent::base(base.identity()),
+            (None, None) => Ok(Parent::nothing()),
+        }
+    }
+
+    fn open_layers(spec: &StackSpec, top: impl Fn(&Path) -> Result<Delta>) -> Result<Chain> {
         if spec.frozen.len() > MAX_FROZEN {
             let top = spec.delta.as_ref().or(spec.frozen.last());
             let path = top.cloned().unwrap_or_default();
             return Err(Error::TooDeep { path, layers: spec.frozen.len(), most: MAX_FROZEN });
         }
-        let delta = spec.delta.as_deref().map(Delta::open).transpose()?;
+        let delta = spec.delta.as_deref().map(top).transpose()?;
         let below = || -> Result<_> {
             let base = spec.base.as_ref().map(OpenBase::open).transpose()?;
             let frozen = spec.frozen.iter().map(|path| Frozen::open(path));
@@ -39,13 +73,11 @@ impl Chain {
             Some(delta) => Error::Parent { delta: delta.clone(), source: Box::new(error) },
             None => error,
         })?;
-        let chain = Chain { base, frozen, delta };
-        chain.check()?;
-        Ok(chain)
+        Ok(Chain { base, frozen, delta })
     }
 
-    /// That each layer was made on the one below, and the top may be one.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// That each layer was made on the one below, and `check_top` has nothing against the top.
+    fn check(&self, check_top: impl Fn(&Delta) -> Result<()>) -> Result<()> {
         let mut below = self.base.as_ref().map_or(Below::Nothing, Below::Base);
         for layer in &self.frozen {
             below.check(layer.path(), layer.header())?;
@@ -54,7 +86,7 @@ impl Chain {
         match (&self.delta, below) {
             (Some(delta), below) => {
                 below.check(delta.path(), delta.header())?;
-                check_writable(delta)
+                check_top(delta)
             }
             (None, Below::Delta(path, header)) => check_whole(path, header.state),
             (None, Below::Base(_)) => Ok(()),
@@ -151,6 +183,14 @@ fn check_writable(delta: &Delta) -> Result<()> {
     }
 }
 
+fn check_frozen(delta: &Delta) -> Result<()> {
+    match delta.header().state {
+        State::Frozen => Ok(()),
+        State::Live | State::Absorbed(_) => Err(Error::NotFrozen { path: delta.path().into() }),
+        state @ State::Absorbing(_) => check_whole(delta.path(), state),
+    }
+}
+
 /// That a layer means something by itself.
 fn check_whole(path: &Path, state: State) -> Result<()> {
     match state {
@@ -183,7 +223,7 @@ impl Chain {
         let frozen = frozen.collect::<Result<_>>()?;
         let delta = delta.map(|storage| Delta::load("delta".as_ref(), storage)).transpose()?;
         let chain = Chain { base, frozen, delta };
-        chain.check()?;
+        chain.check(check_writable)?;
         Ok(chain)
     }
 }

@@ -8,6 +8,7 @@ mod gate;
 mod heading;
 mod live;
 mod load;
+mod merge;
 mod ranges;
 mod rewrite;
 
@@ -128,7 +129,23 @@ pub fn inspect(path: &Path) -> Result<Info> {
 /// # Errors
 /// It is in use, damaged, or only part of a merge; or the filesystem fails.
 pub fn freeze(path: &Path) -> Result<()> {
-    Delta::open(path)?.freeze()
+    let delta = Delta::open(path)?;
+    match delta.header().state {
+        State::Absorbing(child) => Err(Error::Absorbing { path: path.into(), child }),
+        _ => delta.freeze(),
+    }
+}
+
+/// Makes the delta at `path`, which nobody has open and on which nobody stands, live again.
+///
+/// # Errors
+/// It is in use, damaged, or only part of a merge; or the filesystem fails.
+pub fn thaw(path: &Path) -> Result<()> {
+    let delta = Delta::open(path)?;
+    match delta.header().state {
+        State::Absorbing(child) => Err(Error::Absorbing { path: path.into(), child }),
+        _ => delta.thaw(),
+    }
 }
 
 /// An empty delta in `storage`, as [`create`] makes one in a file, and synced.

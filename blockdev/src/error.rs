@@ -192,6 +192,18 @@ pub enum Error {
         /// The delta.
         path: PathBuf,
     },
+    /// A live layer where a frozen one must be.
+    #[error("{} is not frozen", path.display())]
+    NotFrozen {
+        /// The layer.
+        path: PathBuf,
+    },
+    /// One operation on the layers at a time.
+    #[error("another operation on the layers of {} is under way", path.display())]
+    Changing {
+        /// The top layer.
+        path: PathBuf,
+    },
     /// A layer that means nothing without a child.
     #[error("a merge of layer {child} into {} was begun and has not ended", path.display())]
     Absorbing {
@@ -265,7 +277,7 @@ impl Error {
             | Error::Write { source, .. }
             | Error::Sync { source, .. } => kind_of(source),
             Error::Parent { source, .. } => source.kind(),
-            Error::Busy { .. } => ErrorKind::Busy,
+            Error::Busy { .. } | Error::Changing { .. } => ErrorKind::Busy,
             Error::NotADelta { .. }
             | Error::Damaged { .. }
             | Error::Truncated { .. }
@@ -278,6 +290,7 @@ impl Error {
             | Error::NoLayers
             | Error::NotEmpty { .. }
             | Error::Frozen { .. }
+            | Error::NotFrozen { .. }
             | Error::Size { .. }
             | Error::Digest { .. }
             | Error::Range { .. } => ErrorKind::Invalid,
@@ -300,6 +313,7 @@ impl Error {
             Error::WrongParent { .. } => "open it with the layer it was made on",
             Error::TooDeep { .. } => "flatten a layer in the middle of the chain",
             Error::Absorbing { .. } => "finish the merge, or use the child",
+            Error::Changing { .. } => "wait for it to end",
             Error::Frozen { .. } => "make a new delta on it",
             Error::BaseChanged { .. } => {
                 "verify the image; when its content is still right, import it again from a copy"

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::base::OpenBase;
 use crate::buffers::Buffers;
 use crate::chain::{Below, Chain};
-use crate::delta::{BLOCK, BLOCK_LEN, Delta, Frozen, Permit, SECTOR};
+use crate::delta::{BLOCK, BLOCK_LEN, Delta, Frozen, Permit, SECTOR, State};
 use crate::io::Storage;
 use crate::io::wakeup::Wakeup;
 use crate::owners::Owners;
@@ -92,6 +92,39 @@ impl Layers {
         Layers { files, limits, owners, recent, delta: Some(top), size }
     }
 
+    /// The same as far as `visible`, and zeroes from there on.
+    pub(crate) fn seen_through(mut self, visible: u64) -> Layers {
+        self.limits.iter_mut().for_each(|limit| *limit = visible.min(*limit));
+        self
+    }
+
+    /// The same with `delta` on top, which owns what differs.
+    pub(crate) fn under(mut self, delta: &Arc<Delta>) -> Layers {
+        let visible = self.limits.last().copied().unwrap_or(0);
+        self.files.push(Some(Layer { visible, ..Layer::delta(delta) }));
+        self.size = delta.header().size;
+        self.delta = Some(Arc::clone(delta));
+        self
+    }
+
+    /// Whether `place` here and `other` there are the same bytes of the same file.
+    pub(crate) fn is_same_place(&self, place: Place, there: &Layers, other: Place) -> bool {
+        match (place, other) {
+            (Place::Zero, Place::Zero) => true,
+            (Place::Data { layer, offset }, Place::Data { layer: other, offset: at }) => {
+                offset == at && self.path(layer) == there.path(other)
+            }
+            _ => false,
+        }
+    }
+
+    /// How many of `len` bytes at `offset` of a layer's file are in a hole, from the first on.
+    pub(crate) fn hole(&self, layer: LayerIndex, offset: u64, len: u64) -> Result<u64> {
+        let file = self.file(layer);
+        let data = file.storage.next_data(offset).map_err(Error::read(&file.path, offset))?;
+        Ok(data.map_or(len, |data| data.start.saturating_sub(offset).min(len)))
+    }
+
     /// The same with all but the delta merged.
     pub(crate) fn merged(&self) -> Result<Layers> {
         let mut owners = self.owners.clone();
@@ -115,7 +148,7 @@ impl Layers {
     }
 
     pub(crate) fn read_only(&self) -> bool {
-        self.delta.is_none()
+        self.delta().is_err()
     }
 
     /// The layers' storages, from the bottom; none in the place of a base that is not there.
@@ -123,7 +156,7 @@ impl Layers {
         self.files.iter().map(|file| file.as_ref().map(|file| &*file.storage))
     }
 
-    /// What is below the delta.
+    /// What is at `layer`.
     fn file(&self, layer: LayerIndex) -> &Layer {
         self.files[layer].as_ref().expect("no place is in a base that is not there")
     }
@@ -133,7 +166,14 @@ impl Layers {
         &self.file(layer).path
     }
 
+    /// The delta, if it may be written to.
     pub(crate) fn delta(&self) -> Result<&Arc<Delta>> {
+        let live = self.delta.as_ref().filter(|delta| delta.header().state != State::Frozen);
+        live.ok_or(Error::ReadOnly)
+    }
+
+    /// The delta, for those who change nothing that is read.
+    pub(crate) fn top(&self) -> Result<&Arc<Delta>> {
         self.delta.as_ref().ok_or(Error::ReadOnly)
     }
 
@@ -153,19 +193,17 @@ impl Layers {
     }
 
     /// As [`lookup`](Layers::lookup), below the delta.
-    fn lookup_below(&self, mut range: Range<u64>) -> (Place, u64) {
-        let above = self.recent.iter().chain(&self.delta).rev();
-        let recent = (self.limits.len()..self.files.len() - 1).rev().zip(self.recent.iter().rev());
-        let mut recent = recent;
-        for above in above {
-            let visible = above.header().parent.visible;
+    pub(crate) fn lookup_below(&self, mut range: Range<u64>) -> (Place, u64) {
+        for above in (self.limits.len()..self.files.len()).rev() {
+            let visible = self.file(above).visible;
             if range.start >= visible {
                 return (Place::Zero, range.end - range.start);
             }
             range.end = range.end.min(visible);
-            let Some((layer, delta)) = recent.next() else { break };
-            match delta.run(range.clone()) {
-                (true, len) => return (self.data(layer, range.start), len),
+            let below = above - 1;
+            let Some(delta) = below.checked_sub(self.limits.len()) else { break };
+            match self.recent[delta].run(range.clone()) {
+                (true, len) => return (self.data(below, range.start), len),
                 (false, len) => range.end = range.start + len,
             }
         }
@@ -325,9 +363,23 @@ impl Layers {
 
     /// Fills `into` with what is at `at` below the delta.
     pub(crate) fn read_below(&self, into: &mut [u8], at: u64) -> Result<()> {
+        self.gather(into, at, |range| self.lookup_below(range))
+    }
+
+    /// Fills `into` with what is at `at`.
+    pub(crate) fn read_bytes(&self, into: &mut [u8], at: u64) -> Result<()> {
+        self.gather(into, at, |range| self.lookup(range))
+    }
+
+    fn gather(
+        &self,
+        into: &mut [u8],
+        at: u64,
+        lookup: impl Fn(Range<u64>) -> (Place, u64),
+    ) -> Result<()> {
         let (mut done, end) = (0, at + into.len() as u64);
         while let Some(rest @ [_, ..]) = into.get_mut(done..) {
-            let (place, len) = self.lookup_below(at + done as u64..end);
+            let (place, len) = lookup(at + done as u64..end);
             let part = &mut rest[..bytes(len)];
             match place {
                 Place::Zero => part.fill(0),
@@ -397,6 +449,6 @@ fn in_blocks(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
 }
 
 /// A number of bytes within some buffer.
-fn bytes(count: u64) -> usize {
+pub(crate) fn bytes(count: u64) -> usize {
     usize::try_from(count).expect("no longer than a buffer in memory")
 }

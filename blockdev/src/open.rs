@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -18,7 +19,13 @@ pub(crate) enum For {
     Reading,
     /// Reading and writing, with a lock that keeps everybody else out.
     Writing,
+    /// Reading and writing what readers do not notice, with a lock that keeps writers out, and
+    /// others of this kind.
+    Merging,
 }
+
+/// The byte of a file that stands for merging into it; all before it, for reading it.
+const MERGING: libc::off_t = 1 << 62;
 
 /// Holds a layer's lock until dropped.
 ///
@@ -33,8 +40,9 @@ pub(crate) struct Lock {
 impl Lock {
     /// Keeps only writers out from now on.
     pub(crate) fn share(&self) -> io::Result<()> {
-        let shared = try_lock(&self.file, libc::F_RDLCK)?;
-        debug_assert!(shared, "nobody else can have had a lock");
+        let shared = try_lock(&self.file, libc::F_RDLCK, 0..MERGING)?;
+        let free = try_lock(&self.file, libc::F_UNLCK, MERGING..MERGING + 1)?;
+        debug_assert!(shared && free, "nobody else can have had a lock");
         Ok(())
     }
 }
@@ -42,9 +50,15 @@ impl Lock {
 /// Opens and locks the layer at `path`.
 pub(crate) fn layer(path: &Path, purpose: For) -> Result<(File, Lock)> {
     let lock = regular(path, purpose)?;
-    let kind = if purpose == For::Writing { libc::F_WRLCK } else { libc::F_RDLCK };
-    if !try_lock(&lock, kind).map_err(Error::open(path))? {
-        return Err(Error::Busy { path: path.into() });
+    let wanted = match purpose {
+        For::Reading => vec![(libc::F_RDLCK, 0..MERGING)],
+        For::Writing => vec![(libc::F_WRLCK, 0..MERGING + 1)],
+        For::Merging => vec![(libc::F_RDLCK, 0..MERGING), (libc::F_WRLCK, MERGING..MERGING + 1)],
+    };
+    for (kind, bytes) in wanted {
+        if !try_lock(&lock, kind, bytes).map_err(Error::open(path))? {
+            return Err(Error::Busy { path: path.into() });
+        }
     }
     let file = regular(path, purpose)?;
     let identity = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
@@ -61,7 +75,7 @@ pub(crate) fn unlocked(path: &Path) -> Result<File> {
 }
 
 fn regular(path: &Path, purpose: For) -> Result<File> {
-    let access = if purpose == For::Writing { OFlags::RDWR } else { OFlags::RDONLY };
+    let access = if purpose == For::Reading { OFlags::RDONLY } else { OFlags::RDWR };
     // NONBLOCK: opening a FIFO must not wait for its other end.
     let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let fd =
@@ -75,13 +89,14 @@ fn regular(path: &Path, purpose: For) -> Result<File> {
     Ok(file)
 }
 
-/// Locks the whole file; false where somebody else's lock forbids it.
-fn try_lock(file: &File, kind: libc::c_int) -> io::Result<bool> {
+/// Locks these bytes of the file, which need not be there; false where somebody else's lock
+/// forbids it.
+fn try_lock(file: &File, kind: libc::c_int, bytes: Range<libc::off_t>) -> io::Result<bool> {
     let lock = libc::flock {
         l_type: libc::c_short::try_from(kind).map_err(|_| io::ErrorKind::InvalidInput)?,
         l_whence: 0,
-        l_start: 0,
-        l_len: 0,
+        l_start: bytes.start,
+        l_len: bytes.end - bytes.start,
         l_pid: 0,
     };
     // SAFETY: the file descriptor is open, and F_OFD_SETLK reads one `flock`, which `lock` is.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, TryLockError};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +55,7 @@ pub enum Engine {
 /// Open layers, shared by the disks made from it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Stack {
-    current: Arc<Current>,
+    pub(crate) current: Arc<Current>,
     /// Held by whoever changes which layers there are.
     changing: Arc<Mutex<()>>,
     /// Started with the first io_uring disk that can be written.
@@ -93,6 +93,26 @@ impl Stack {
     fn over(layers: Layers) -> Stack {
         let current = Current::new(layers);
         Stack { current, changing: Arc::default(), worker: Arc::default() }
+    }
+
+    /// Opens a stack whose top is frozen, to merge layers below into that. Others may have it open
+    /// to read.
+    pub(crate) fn open_frozen(spec: &StackSpec) -> Result<Stack> {
+        let chain = Chain::open_frozen(spec)?;
+        let owners = chain.owners(spec.owners.as_deref())?;
+        Ok(Stack::over(Layers::new(chain, owners)))
+    }
+
+    /// Leave to change which layers there are.
+    pub(crate) fn change(&self) -> Result<MutexGuard<'_, ()>> {
+        match self.changing.try_lock() {
+            Ok(guard) => Ok(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                let layers = self.current.get();
+                Err(Error::Changing { path: layers.top()?.path().into() })
+            }
+        }
     }
 
     /// The disk's length in bytes, a multiple of 512.

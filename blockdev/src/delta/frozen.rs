@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::format::{Header, SectorBits};
 use super::load;
-use crate::Result;
 use crate::io::{FileStorage, Storage};
 use crate::open::{For, layer};
+use crate::{Error, Result};
 
 /// A delta nobody writes to. Its bitmap stays in the file: the owner map answers for it.
 #[derive(Clone, Debug)]
@@ -42,12 +42,19 @@ impl Frozen {
         &self.header
     }
 
+    /// Fills `into` with what its data area has from byte `at` of the disk on: of blocks it owns.
+    pub(crate) fn read(&self, into: &mut [u8], at: u64) -> Result<()> {
+        let offset = self.header.data_offset + at;
+        self.storage.read_exact_at(into, offset).map_err(Error::read(&self.path, offset))
+    }
+
     /// Calls `visit` with number and bits of those of `sectors` that own something.
+    /// Somebody may be merging into it: then some of what it will own is there already.
     pub(crate) fn bitmap(
         &self,
         sectors: Range<u64>,
         visit: impl FnMut(u64, &SectorBits),
     ) -> Result<()> {
-        load::sectors(&*self.storage, &self.path, &self.header, sectors, false, visit)
+        load::sectors(&*self.storage, &self.path, &self.header, sectors, true, visit)
     }
 }

@@ -40,7 +40,7 @@ impl Gate {
         }
         drop(pass);
         let mut refused = self.refused();
-        if refused.over {
+        if refused.over || !self.is_closed() {
             waker.signal();
         } else {
             refused.wakers.push(Arc::clone(waker));
@@ -55,6 +55,18 @@ impl Gate {
         while self.writers.load(Ordering::Acquire) != CLOSED {
             refused = self.left.wait(refused).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Lets everybody in again.
+    pub(crate) fn open(&self) {
+        self.writers.fetch_and(!CLOSED, Ordering::AcqRel);
+        for waker in self.refused().wakers.drain(..) {
+            waker.signal();
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.writers.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// There is another way: tells those who were refused, and who will be. It stays closed.
@@ -108,6 +120,17 @@ mod tests {
             is_closed.recv().unwrap();
         });
         assert!(gate.enter(&waker).is_none());
+    }
+
+    #[test]
+    fn an_opened_gate_lets_those_in_whom_it_refused() {
+        let gate = Arc::new(Gate::default());
+        let waker = Arc::new(Wakeup::new().unwrap());
+        gate.close();
+        assert!(gate.enter(&waker).is_none());
+        gate.open();
+        waker.wait();
+        assert!(gate.enter(&waker).is_some());
     }
 
     #[test]

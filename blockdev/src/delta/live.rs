@@ -35,6 +35,8 @@ pub(crate) struct Delta {
     locks: Arc<RangeLocks>,
     commits: Commits,
     gate: Arc<Gate>,
+    /// Writes to owned blocks exclude each other, too.
+    lock_owned: AtomicBool,
     /// All of a closed delta is durable.
     settled: AtomicBool,
     failed: OnceLock<Arc<Error>>,
@@ -69,6 +71,7 @@ impl Delta {
             locks: Arc::default(),
             commits: Commits::default(),
             gate: Arc::default(),
+            lock_owned: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             failed: OnceLock::new(),
         })
@@ -84,6 +87,14 @@ impl Delta {
 
     pub(crate) fn bitmap(&self) -> &Bitmap {
         &self.bitmap
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(super) fn lock_owned(&self) -> &AtomicBool {
+        &self.lock_owned
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -107,7 +118,8 @@ impl Delta {
         self.check_failed()?;
         let Some(pass) = self.gate.enter(waker) else { return Ok(None) };
         let mut taking = None;
-        if !self.bitmap.contains_all(blocks(range)) {
+        let lock_owned = self.lock_owned.load(Ordering::Acquire);
+        if lock_owned || !self.bitmap.contains_all(blocks(range)) {
             taking = self.locks.try_lock(blocks(range), waker);
             if taking.is_none() {
                 return Ok(None);
@@ -174,6 +186,9 @@ impl Delta {
 
     /// Makes `range` of the data area zeroes. Whole blocks only.
     pub(crate) fn punch(&self, range: Range<u64>) -> Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
         let at = range.start;
         let result = self.storage.punch_hole(self.offset(at)..self.offset(range.end));
         result.map_err(|error| self.write_failed(error, self.offset(at)))
@@ -205,7 +220,7 @@ impl Delta {
         self.sync()
     }
 
-    fn sync(&self) -> Result<()> {
+    pub(super) fn sync(&self) -> Result<()> {
         self.storage.sync().map_err(|error| self.fail(Error::sync(&self.path)(error)))
     }
 
@@ -232,7 +247,7 @@ impl Delta {
     }
 
     /// Nothing is written after this.
-    fn fail(&self, error: Error) -> Error {
+    pub(super) fn fail(&self, error: Error) -> Error {
         let error = Arc::clone(self.failed.get_or_init(|| Arc::new(error)));
         Error::Failed { path: self.path.clone(), source: error }
     }

@@ -23,6 +23,7 @@ impl SyncDisk {
         let wakeup =
             Wakeup::new().map_err(|source| Error::Engine { what: "an eventfd", source })?;
         let wakeup = Arc::new(wakeup);
+        layers.watch(&wakeup);
         Ok(SyncDisk { layers, wakeup, parked: VecDeque::new(), done: Vec::new() })
     }
 
@@ -60,6 +61,7 @@ impl Disk for SyncDisk {
     }
 
     fn poll(&mut self, done: &mut Vec<Done>) -> Result<()> {
+        self.layers.refresh();
         // A signal may come after what was parked has got its turn some other way.
         if !self.parked.is_empty() || self.done.is_empty() {
             self.wakeup.clear();

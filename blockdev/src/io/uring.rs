@@ -110,6 +110,7 @@ impl UringDisk {
     /// A disk on `layers`; `worker` is needed where they can be written.
     pub(crate) fn new(layers: View, worker: Option<Arc<Worker>>, ring: Ring) -> Self {
         let Ring { ring, wakeup } = ring;
+        layers.watch(&wakeup);
         UringDisk {
             layers,
             worker,
@@ -370,6 +371,7 @@ impl Disk for UringDisk {
     fn poll(&mut self, done: &mut Vec<Done>) -> Result<()> {
         self.wakeup.clear();
         self.inbox.take(&mut self.done);
+        self.refresh();
         loop {
             self.retry_parked();
             let pumped = self.broken.take().map_or(Ok(()), Err).and_then(|()| self.pump());

@@ -3,8 +3,9 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::io::wakeup::Wakeup;
 use crate::layers::Layers;
 
 /// The layers that operations which begin now use.
@@ -13,11 +14,17 @@ pub(crate) struct Current {
     layers: Mutex<Arc<Layers>>,
     /// One more with each change.
     generation: AtomicU64,
+    /// Those who look at the layers, to tell them.
+    watching: Mutex<Vec<Weak<Wakeup>>>,
 }
 
 impl Current {
     pub(crate) fn new(layers: Layers) -> Arc<Current> {
-        Arc::new(Current { layers: Mutex::new(Arc::new(layers)), generation: AtomicU64::new(0) })
+        Arc::new(Current {
+            layers: Mutex::new(Arc::new(layers)),
+            generation: AtomicU64::new(0),
+            watching: Mutex::default(),
+        })
     }
 
     pub(crate) fn get(&self) -> Arc<Layers> {
@@ -28,6 +35,16 @@ impl Current {
         let mut current = self.layers();
         *current = Arc::new(layers);
         self.generation.fetch_add(1, Ordering::Release);
+        drop(current);
+        // Else an idle disk would keep files open and locked that nobody needs.
+        self.watching().retain(|wakeup| {
+            let wakeup = wakeup.upgrade();
+            wakeup.inspect(|wakeup| wakeup.signal()).is_some()
+        });
+    }
+
+    fn watching(&self) -> MutexGuard<'_, Vec<Weak<Wakeup>>> {
+        self.watching.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn layers(&self) -> MutexGuard<'_, Arc<Layers>> {
@@ -48,6 +65,11 @@ impl View {
         // The generation first: what changes in between is seen as a change, at worst once more.
         let generation = current.generation.load(Ordering::Acquire);
         View { current: Arc::clone(current), layers: current.get(), generation }
+    }
+
+    /// Signals `wakeup` when there are newer layers.
+    pub(crate) fn watch(&self, wakeup: &Arc<Wakeup>) {
+        self.current.watching().push(Arc::downgrade(wakeup));
     }
 
     /// Whether there are newer layers.

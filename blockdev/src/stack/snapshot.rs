@@ -1,7 +1,7 @@
 //! Putting a new delta on top of a stack in use.
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Stack;
@@ -32,7 +32,7 @@ impl Stack {
     }
 
     fn snapshot_onto(&self, new: Delta) -> Result<Duration> {
-        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.change()?;
         let layers = self.current.get();
         let old = layers.delta()?;
         layers.check_top(&new)?;

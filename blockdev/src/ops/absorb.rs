@@ -1,0 +1,120 @@
+//! Merging a frozen layer into the one below it. docs/delta-format.md, Life: absorb.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::pace::{Pace, Progress};
+use crate::copy::Watch;
+use crate::delta::{BLOCK, Delta, Frozen, SECTOR_BLOCKS, SectorBits, State};
+use crate::layers::bytes;
+use crate::{Error, Result};
+
+/// Merges the delta `child` into the delta `parent` it stands on, so that `parent` reads as
+/// `child` does. Nobody else may stand on `parent`, and nobody may have it open; `child` must be
+/// frozen, or open by nobody.
+///
+/// Afterwards whoever stood on `child` can stand on `parent`, and `parent` can be on top: it is in
+/// state absorbed. Until then `child` is what it was, and `parent` means something only below it.
+///
+/// # Errors
+/// One is in use or damaged, `child` does not stand on `parent`, there is no room, or `watch` broke
+/// it off. It can then be begun again.
+pub fn absorb(parent: &Path, child: &Path, pace: Pace, watch: Watch<'_>) -> Result<()> {
+    let child = Frozen::open(child)?;
+    let opened = Delta::open(parent)?;
+    let header = opened.header();
+    match header.state {
+        State::Absorbed(uuid) if uuid == child.header().uuid => return Ok(()),
+        State::Absorbing(uuid) if uuid == child.header().uuid => {}
+        State::Absorbing(uuid) => {
+            return Err(Error::Absorbing { path: parent.into(), child: uuid });
+        }
+        _ => {
+            check_parent(&opened, &child)?;
+            opened.begin_absorbing(child.header())?;
+        }
+    }
+    drop(opened);
+    // Opened again, at the length it has now.
+    let parent = Delta::open(parent)?;
+    merge(&parent, &child, pace, watch)?;
+    parent.flush()?;
+    parent.end_absorbing(child.header())
+}
+
+fn check_parent(parent: &Delta, child: &Frozen) -> Result<()> {
+    let below = crate::chain::Below::Delta(parent.path(), parent.header());
+    below.check(child.path(), child.header())
+}
+
+/// Copies down what `child` owns, and hides in `parent` what it hid.
+fn merge(parent: &Delta, child: &Frozen, pace: Pace, watch: Watch<'_>) -> Result<()> {
+    let size = child.header().size;
+    let visible = child.header().parent.visible;
+    let sectors = size.div_ceil(BLOCK).div_ceil(SECTOR_BLOCKS);
+    let mut progress = Progress::new(pace, size, watch);
+    for sector in 0..sectors {
+        let first = sector * SECTOR_BLOCKS * BLOCK;
+        let whole = first..(first + SECTOR_BLOCKS * BLOCK).min(size.next_multiple_of(BLOCK));
+        let mut owned = Vec::new();
+        child.bitmap(sector..sector + 1, |_, bits| owned = runs(bits, &whole))?;
+        for run in &owned {
+            copy_down(parent, child, run, pace, &mut progress)?;
+        }
+        hide(parent, &owned, whole.clone(), visible)?;
+        progress.step(whole.end, || Ok(false))?;
+    }
+    Ok(())
+}
+
+/// What of the disk's bytes `whole` is owned by these bits, which begin there.
+fn runs(bits: &SectorBits, whole: &Range<u64>) -> Vec<Range<u64>> {
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    let blocks = whole.clone().step_by(bytes(BLOCK));
+    let owned = |index: usize| bits[index / 64] >> (index % 64) & 1 == 1;
+    for (_, at) in blocks.enumerate().filter(|(index, _)| owned(*index)) {
+        match runs.last_mut() {
+            Some(last) if last.end == at => last.end += BLOCK,
+            _ => runs.push(at..at + BLOCK),
+        }
+    }
+    runs
+}
+
+/// Gives `parent` the bytes that `child` has in `run`.
+fn copy_down(
+    parent: &Delta,
+    child: &Frozen,
+    run: &Range<u64>,
+    pace: Pace,
+    progress: &mut Progress<'_>,
+) -> Result<()> {
+    let mut at = run.start;
+    while at < run.end {
+        let part = at..(at + pace.part()).min(run.end);
+        progress.step(at, || {
+            let permit = parent.wait_for_permit(&part)?;
+            let mut data = vec![0; bytes(part.end - part.start)];
+            child.read(&mut data, part.start)?;
+            parent.take_blocks(&data, part.start, &permit)?;
+            Ok(true)
+        })?;
+        at = part.end;
+    }
+    Ok(())
+}
+
+/// Zeroes what `parent` owns of `whole` beyond `visible`, but for what `child` owned there.
+fn hide(parent: &Delta, owned: &[Range<u64>], whole: Range<u64>, visible: u64) -> Result<()> {
+    if visible >= whole.end {
+        return Ok(());
+    }
+    let mut at = whole.start.max(visible);
+    for run in owned {
+        if at < run.start {
+            parent.blank(at..run.start)?;
+        }
+        at = at.max(run.end);
+    }
+    parent.blank(at..whole.end.max(at))
+}

@@ -1,0 +1,148 @@
+//! Giving the top layer another parent.
+
+use std::ops::Range;
+
+use super::pace::{Pace, Progress};
+use crate::chain::Chain;
+use crate::copy::Watch;
+use crate::delta::{BLOCK, Delta, Parent};
+use crate::layers::{Layers, Place, bytes};
+use crate::{Result, Stack, StackSpec};
+
+impl Stack {
+    /// Makes the top layer stand on nothing: what it needs from below is copied up. The layers
+    /// below are no longer of any use to it.
+    ///
+    /// # Errors
+    /// As [`rebase`](Stack::rebase).
+    pub fn flatten(&self, pace: Pace, watch: Watch<'_>) -> Result<()> {
+        self.rebase(&StackSpec::default(), pace, watch)
+    }
+
+    /// Makes the top layer stand on the chain `below`, which has no delta of its own. What reads
+    /// otherwise there than below the top layer now is copied up first.
+    ///
+    /// `below` is trusted to be what its headers and records say: check the digest of a base
+    /// before.
+    ///
+    /// # Errors
+    /// Another operation is under way, `below` cannot be opened, there is no room, or `watch` broke
+    /// it off. The layer then stands where it stood, and reads as it did.
+    pub fn rebase(&self, below: &StackSpec, pace: Pace, watch: Watch<'_>) -> Result<()> {
+        let chain = Chain::open_below(below)?;
+        let owners = chain.owners(below.owners.as_deref())?;
+        self.rebase_onto(chain.as_parent()?, Layers::new(chain, owners), pace, watch)
+    }
+
+    /// Gives the top layer `parent`, which is the topmost of `target`.
+    pub(super) fn rebase_onto(
+        &self,
+        parent: Parent,
+        target: Layers,
+        pace: Pace,
+        watch: Watch<'_>,
+    ) -> Result<()> {
+        let _alone = self.change()?;
+        let layers = self.current.get();
+        let delta = layers.top()?;
+        let size = layers.size();
+        let visible = parent.size.min(size);
+        let target = target.seen_through(visible);
+        let mut progress = Progress::new(pace, size, watch);
+        let mut at = 0;
+        while at < size {
+            let end = (at + pace.part()).min(size);
+            let alike = alike(&layers, &target, delta, at..end)?;
+            let part = (at + alike)..(at + alike + pace.part()).min(size);
+            progress.step(at, || {
+                if part.start >= end {
+                    return Ok(false);
+                }
+                copy_up(&layers, &target, delta, &part)?;
+                Ok(true)
+            })?;
+            at = if part.start >= end { part.start } else { part.end };
+        }
+        layers.flush()?;
+        let parent = Parent { visible, ..parent };
+        delta.relink(parent)?;
+        self.current.publish(target.under(delta));
+        Ok(())
+    }
+}
+
+/// How many bytes from the start of `range` on need not be looked at: `delta` owns them, or they
+/// are in the same place, or in holes, below it and in `target`. Whole blocks; perhaps beyond the
+/// end of `range`.
+fn alike(layers: &Layers, target: &Layers, delta: &Delta, range: Range<u64>) -> Result<u64> {
+    let mut at = range.start;
+    while at < range.end {
+        let (owned, len) = delta.run(at..range.end);
+        let same = if owned { len } else { same(layers, target, at..at + len)? };
+        at += same;
+        if same < len {
+            break;
+        }
+    }
+    let whole = if at == layers.size() { at } else { at / BLOCK * BLOCK };
+    Ok(whole.max(range.start) - range.start)
+}
+
+fn same(layers: &Layers, target: &Layers, range: Range<u64>) -> Result<u64> {
+    let (old, old_len) = layers.lookup_below(range.clone());
+    let (new, new_len) = target.lookup(range.clone());
+    let len = old_len.min(new_len);
+    Ok(match (old, new) {
+        (Place::Zero, Place::Zero) => len,
+        (Place::Data { .. }, Place::Data { .. }) => {
+            if layers.is_same_place(old, target, new) {
+                len
+            } else {
+                0
+            }
+        }
+        (Place::Data { layer, offset }, Place::Zero) => layers.hole(layer, offset, len)?,
+        (Place::Zero, Place::Data { layer, offset }) => target.hole(layer, offset, len)?,
+    })
+}
+
+/// Takes into `delta` each block of `range` that it does not own and that reads otherwise in
+/// `target`.
+fn copy_up(layers: &Layers, target: &Layers, delta: &Delta, range: &Range<u64>) -> Result<()> {
+    let permit = delta.wait_for_permit(range)?;
+    let len = bytes(range.end - range.start).next_multiple_of(bytes(BLOCK));
+    let (mut old, mut new) = (vec![0; len], vec![0; len]);
+    layers.read_below(&mut old[..bytes(range.end - range.start)], range.start)?;
+    target.read_bytes(&mut new[..bytes(range.end - range.start)], range.start)?;
+    let mut at = range.start;
+    while at < range.end {
+        let wanted = |at: u64| {
+            let block = bytes(at - range.start)..bytes(at - range.start + BLOCK);
+            !delta.owns(at) && old[block.clone()] != new[block]
+        };
+        let take = wanted(at);
+        let start = at;
+        while at < range.end && wanted(at) == take {
+            at += BLOCK;
+        }
+        if take {
+            let taken = &old[bytes(start - range.start)..bytes(at - range.start)];
+            delta.take_blocks(taken, start, &permit)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the frozen layer `spec.delta` the parent `below`, as [`Stack::rebase`] does for a live
+/// one. Others may have it open meanwhile: it reads as it did.
+///
+/// # Errors
+/// As for [`Stack::rebase`]; or somebody else is at the same.
+pub fn rebase_frozen(
+    spec: &StackSpec,
+    below: &StackSpec,
+    pace: Pace,
+    watch: Watch<'_>,
+) -> Result<()> {
+    Stack::open_frozen(spec)?.rebase(below, pace, watch)
+}
