@@ -68,12 +68,29 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// As the system says.
     fn next_data(&self, at: u64) -> io::Result<Option<Range<u64>>>;
 
-    /// Lets others read it: this process writes to it no more.
+    /// Locks it for reading: others may read it, this process writes to it no more.
     ///
     /// # Errors
     /// As the system says.
     fn share(&self) -> io::Result<()> {
         Ok(())
+    }
+
+    /// Gives up its lock.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn unlock(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Locks it so that nobody else can read or write; false where somebody does. It must have been
+    /// opened for writing.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn exclude(&self) -> io::Result<bool> {
+        Ok(true)
     }
 
     /// The file descriptor, where there is one, for engines that talk to the kernel themselves.

@@ -161,6 +161,12 @@ impl Layers {
         self.files[layer].as_ref().expect("no place is in a base that is not there")
     }
 
+    /// The storage of the layer at `path`.
+    pub(crate) fn storage_of(&self, path: &Path) -> Option<&Arc<dyn Storage>> {
+        let layer = self.files.iter().flatten().find(|layer| layer.path == path);
+        layer.map(|layer| &layer.storage)
+    }
+
     /// The path of a layer, for errors.
     pub(crate) fn path(&self, layer: LayerIndex) -> &Path {
         &self.file(layer).path

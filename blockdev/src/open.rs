@@ -38,11 +38,21 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
+    /// Keeps everybody else out from now on; false where somebody is there.
+    pub(crate) fn exclude(&self) -> io::Result<bool> {
+        try_lock(&self.file, libc::F_WRLCK, 0..MERGING + 1)
+    }
+
+    /// Keeps nobody out from now on.
+    pub(crate) fn unlock(&self) -> io::Result<()> {
+        try_lock(&self.file, libc::F_UNLCK, 0..MERGING + 1).map(drop)
+    }
+
     /// Keeps only writers out from now on.
     pub(crate) fn share(&self) -> io::Result<()> {
         let shared = try_lock(&self.file, libc::F_RDLCK, 0..MERGING)?;
         let free = try_lock(&self.file, libc::F_UNLCK, MERGING..MERGING + 1)?;
-        debug_assert!(shared && free, "nobody else can have had a lock");
+        debug_assert!(shared && free, "nobody else can have kept this from us");
         Ok(())
     }
 }

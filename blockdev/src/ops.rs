@@ -4,8 +4,8 @@
 //!   rebase    delta ──► what differs is copied up, then the header names another parent
 //!     flatten           ... none at all: the delta needs nothing below
 //!     remove            ... the parent's parent: the layer between is no longer needed
-//!   absorb    the frozen layer below is given to its parent's parent the other way: its blocks
-//!             are copied down, and its parent stands in for both
+//!   absorb    a layer's blocks are copied down into the one below, which stands in for both
+//!     commit            ... while a delta on top of them is in use
 //!   compact   zeroes that take space are given back
 //!   resize    the disk gets another length
 //! ```
@@ -15,6 +15,7 @@
 //! most of its work done, or be forgotten.
 
 mod absorb;
+mod commit;
 mod compact;
 mod pace;
 mod rebase;

@@ -100,6 +100,14 @@ impl Storage for FileStorage {
         self.lock.as_ref().map_or(Ok(()), Lock::share)
     }
 
+    fn unlock(&self) -> io::Result<()> {
+        self.lock.as_ref().map_or(Ok(()), Lock::unlock)
+    }
+
+    fn exclude(&self) -> io::Result<bool> {
+        self.lock.as_ref().map_or(Ok(true), Lock::exclude)
+    }
+
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.file.as_fd())
     }

@@ -20,24 +20,33 @@ use crate::{Error, Result};
 /// One is in use or damaged, `child` does not stand on `parent`, there is no room, or `watch` broke
 /// it off. It can then be begun again.
 pub fn absorb(parent: &Path, child: &Path, pace: Pace, watch: Watch<'_>) -> Result<()> {
-    let child = Frozen::open(child)?;
-    let opened = Delta::open(parent)?;
+    absorb_into(|| Delta::open(parent), &Frozen::open(child)?, pace, watch)
+}
+
+/// As [`absorb`], into the delta that `open` opens.
+pub(super) fn absorb_into(
+    open: impl Fn() -> Result<Delta>,
+    child: &Frozen,
+    pace: Pace,
+    watch: Watch<'_>,
+) -> Result<()> {
+    let opened = open()?;
     let header = opened.header();
     match header.state {
         State::Absorbed(uuid) if uuid == child.header().uuid => return Ok(()),
         State::Absorbing(uuid) if uuid == child.header().uuid => {}
         State::Absorbing(uuid) => {
-            return Err(Error::Absorbing { path: parent.into(), child: uuid });
+            return Err(Error::Absorbing { path: opened.path().into(), child: uuid });
         }
         _ => {
-            check_parent(&opened, &child)?;
+            check_parent(&opened, child)?;
             opened.begin_absorbing(child.header())?;
         }
     }
     drop(opened);
     // Opened again, at the length it has now.
-    let parent = Delta::open(parent)?;
-    merge(&parent, &child, pace, watch)?;
+    let parent = open()?;
+    merge(&parent, child, pace, watch)?;
     parent.flush()?;
     parent.end_absorbing(child.header())
 }

@@ -29,20 +29,21 @@ impl Stack {
     /// Another operation is under way, `below` cannot be opened, there is no room, or `watch` broke
     /// it off. The layer then stands where it stood, and reads as it did.
     pub fn rebase(&self, below: &StackSpec, pace: Pace, watch: Watch<'_>) -> Result<()> {
-        let chain = Chain::open_below(below)?;
-        let owners = chain.owners(below.owners.as_deref())?;
-        self.rebase_onto(chain.as_parent()?, Layers::new(chain, owners), pace, watch)
+        let _alone = self.change()?;
+        self.rebase_alone(below, pace, watch)
     }
 
-    /// Gives the top layer `parent`, which is the topmost of `target`.
-    pub(super) fn rebase_onto(
+    /// As [`rebase`](Stack::rebase), for somebody who has leave to change the layers.
+    pub(super) fn rebase_alone(
         &self,
-        parent: Parent,
-        target: Layers,
+        below: &StackSpec,
         pace: Pace,
         watch: Watch<'_>,
     ) -> Result<()> {
-        let _alone = self.change()?;
+        let chain = Chain::open_below(below)?;
+        let owners = chain.owners(below.owners.as_deref())?;
+        let parent = chain.as_parent()?;
+        let target = Layers::new(chain, owners);
         let layers = self.current.get();
         let delta = layers.top()?;
         let size = layers.size();

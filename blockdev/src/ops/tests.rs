@@ -270,6 +270,32 @@ fn a_layer_below_a_running_disk_is_removed() {
 }
 
 #[test]
+fn what_a_running_disk_wrote_is_committed_below_it() {
+    let mut chain = deep(3, 128);
+    let spec = chain.spec().clone();
+    let [.., parent, child] = &spec.frozen[..] else { panic!("it is deep") };
+    let model = chain.models[3].clone();
+    beside_a_guest(&mut chain, |stack| stack.commit(&spec, Pace::Beside, &mut go).unwrap());
+    std::fs::remove_file(child).unwrap();
+    chain.clone.spec.frozen.pop();
+    chain.models.remove(2);
+    assert!(chain.models[2] == model);
+    chain.check_all(Engine::Uring);
+    assert!(matches!(inspect(parent).unwrap().state, State::Absorbed(_)));
+}
+
+#[test]
+fn a_commit_into_a_layer_that_others_use_is_refused() {
+    let chain = deep(3, 16);
+    let stack = chain.clone.open();
+    let other = Stack::open(&chain.below(2)).unwrap();
+    let busy = stack.commit(chain.spec(), Pace::Full, &mut go).unwrap_err();
+    assert_eq!(busy.kind(), ErrorKind::Busy);
+    drop(other);
+    stack.commit(chain.spec(), Pace::Full, &mut go).unwrap();
+}
+
+#[test]
 fn a_running_disk_is_compacted() {
     let mut chain = Chain::new(&[], 512 * 4096);
     write(&mut *chain.disk(Engine::Sync), 0, &vec![0; 512 * 4096]).unwrap();
