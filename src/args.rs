@@ -95,6 +95,9 @@ pub enum Verb {
     ///
     /// At the start of a line, ~. detaches and ~~ sends a ~.
     Console(Console),
+    /// A VM's disk by itself, without the machine
+    #[command(subcommand)]
+    Disk(Disk),
     /// Show which VMs stand on which images
     Tree(Tree),
     /// Check this host and this store, and say what to do
@@ -257,6 +260,26 @@ pub struct Logs {
 pub struct Console {
     /// A VM
     pub name: Name,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Disk {
+    /// Serve the disk of a VM that does not run to other programs, until Ctrl-C or `stop`
+    ///
+    /// Prints one line when clients can connect.
+    Serve(DiskServe),
+}
+
+#[derive(Debug, Args)]
+pub struct DiskServe {
+    /// A VM
+    pub name: Name,
+    /// Speak NBD on this unix socket, for nbdcopy, qemu-img, fio and the like
+    #[arg(long, value_name = "SOCKET")]
+    pub nbd: PathBuf,
+    /// Refuse writes
+    #[arg(long)]
+    pub read_only: bool,
 }
 
 #[derive(Debug, Args)]

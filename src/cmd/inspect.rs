@@ -66,7 +66,9 @@ impl View {
         let state = State::ask(&vm.dir)?;
         let word = state.word();
         let (holder, end) = match state {
-            State::Running(holder) | State::Paused(holder) => (Some(holder), None),
+            State::Running(holder) | State::Paused(holder) | State::Serving(holder) => {
+                (Some(holder), None)
+            }
             State::Stopped(end) => (None, Some(end)),
             State::Created | State::Starting | State::Killed => (None, None),
         };

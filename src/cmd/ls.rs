@@ -63,7 +63,9 @@ impl View {
             Err(_) => "damaged",
         };
         let (holder, end) = match state {
-            Ok(State::Running(holder) | State::Paused(holder)) => (Some(holder), None),
+            Ok(State::Running(holder) | State::Paused(holder) | State::Serving(holder)) => {
+                (Some(holder), None)
+            }
             Ok(State::Stopped(end)) => (None, Some(end)),
             _ => (None, None),
         };

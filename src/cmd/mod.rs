@@ -4,6 +4,7 @@ mod clone;
 mod completion;
 mod console;
 mod demo;
+mod disk;
 mod doctor;
 mod image;
 mod inspect;
@@ -80,6 +81,7 @@ pub fn perform(cli: Cli) -> Result<u8> {
         Verb::Inspect(args) => inspect::inspect(&app, &args.names)?,
         Verb::Logs(args) => logs::logs(&app, &args)?,
         Verb::Console(args) => console::console(&app, &args.name)?,
+        Verb::Disk(args) => disk::disk(&app, &args)?,
         Verb::Tree(args) => tree::tree(&app, args.name.as_ref())?,
         Verb::Doctor => return doctor::doctor(&app),
         Verb::Version => version::version(&app)?,

@@ -26,7 +26,7 @@ use vmm::control::Client;
 pub use end::End;
 pub use job::Answer;
 pub use serve::Duty;
-pub use spawn::{Monitor, Settings, spec, start};
+pub use spawn::{Monitor, Settings, spec, stack, start};
 pub use state::State;
 pub use stop::{kill, process, shut_down, wait};
 

@@ -143,11 +143,7 @@ pub fn spec(vm: &Vm, image: &Image, cmdline: Option<String>) -> Result<vmm::Spec
         .unwrap_or_else(|| DEFAULT_CMDLINE.into());
     let disk = vmm::spec::DiskSpec {
         id: record.id(),
-        stack: StackSpec {
-            base: Some(image.base()),
-            delta: Some(vm.delta()),
-            ..StackSpec::default()
-        },
+        stack: stack(vm, image),
         queues: None,
         engine: Engine::Auto,
     };
@@ -164,6 +160,11 @@ pub fn spec(vm: &Vm, image: &Image, cmdline: Option<String>) -> Result<vmm::Spec
         },
         disks: vec![disk],
     })
+}
+
+/// The layers of a VM's disk.
+pub fn stack(vm: &Vm, image: &Image) -> StackSpec {
+    StackSpec { base: Some(image.base()), delta: Some(vm.delta()), ..StackSpec::default() }
 }
 
 fn open_log(path: &Path) -> Result<File> {

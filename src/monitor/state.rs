@@ -25,6 +25,8 @@ pub enum State {
     Running(Holder),
     /// Its monitor lives and holds the vCPUs.
     Paused(Holder),
+    /// It does not run, and its disk is served to other programs.
+    Serving(Holder),
     /// It ran, and ended like this.
     Stopped(End),
     /// Its monitor was killed: there is no record of an end.
@@ -40,6 +42,7 @@ impl State {
         let seen = lock::look(dir)?;
         match (seen.held, seen.holder) {
             (true, Some(holder)) if holder.phase == Phase::Running => Ok(State::Running(holder)),
+            (true, Some(holder)) if holder.phase == Phase::Serving => Ok(State::Serving(holder)),
             (true, _) => Ok(State::Starting),
             (false, holder) => Ok(match (End::load(dir)?, holder) {
                 (Some(end), _) => State::Stopped(end),
@@ -60,9 +63,9 @@ impl State {
         })
     }
 
-    /// Whether its monitor lives.
+    /// Whether a process has it.
     pub fn is_live(&self) -> bool {
-        matches!(self, State::Starting | State::Running(_) | State::Paused(_))
+        matches!(self, State::Starting | State::Running(_) | State::Paused(_) | State::Serving(_))
     }
 
     /// In one word, which programs may rely on.
@@ -72,6 +75,7 @@ impl State {
             State::Starting => "starting",
             State::Running(_) => "running",
             State::Paused(_) => "paused",
+            State::Serving(_) => "serving",
             State::Stopped(_) => "stopped",
             State::Killed => "killed",
         }

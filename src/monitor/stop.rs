@@ -81,7 +81,7 @@ pub fn shut_down(dir: &Path, patience: Duration) -> Result<()> {
             client(&holder, ANSWER).resume()?;
             holder
         }
-        State::Starting => return kill(dir),
+        State::Starting | State::Serving(_) => return kill(dir),
         state => return Err(not_running(&state)),
     };
     let pressed = client(&holder, ANSWER).power_button();
@@ -103,6 +103,10 @@ pub fn kill(dir: &Path) -> Result<()> {
         if stopped.is_ok() && wait(dir, Some(Instant::now() + ANSWER))? {
             return Ok(());
         }
+    } else if let State::Serving(holder) = &state {
+        if terminate(dir, holder)? {
+            return Ok(());
+        }
     } else if !state.is_live() {
         return Err(not_running(&state));
     }
@@ -116,6 +120,15 @@ pub fn kill(dir: &Path) -> Result<()> {
         runtime::remove(&holder.sockets);
     }
     Ok(())
+}
+
+/// Asks whoever serves the disk to end, and waits: false when it does not.
+fn terminate(dir: &Path, holder: &Holder) -> Result<bool> {
+    if let Some(process) = open(dir, holder)? {
+        rustix::process::pidfd_send_signal(process, Signal::TERM)
+            .context("cannot end its server")?;
+    }
+    wait(dir, Some(Instant::now() + ANSWER))
 }
 
 /// Waits for the end of a monitor that cannot help it.

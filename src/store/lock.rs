@@ -16,6 +16,8 @@ use crate::failure::Failure;
 
 /// The lock's name in a VM's directory.
 const FILE: &str = "lock";
+/// More than any signature has bytes.
+const LONGEST: u64 = 4096;
 
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,8 @@ pub enum Phase {
     Starting,
     /// It runs the guest.
     Running,
+    /// It has the disk, for other programs.
+    Serving,
 }
 
 /// A VM's lock, held. Dropping it, or the end of the process, gives it back.
@@ -69,8 +73,7 @@ impl Lock {
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
         if !ofd::try_exclusive(&file).context("cannot lock it")? {
-            let by = read(&mut file)?.map_or(String::new(), |by| format!(" (process {})", by.pid));
-            return Err(Failure::in_use(format!("it is running{by}")).into());
+            return Err(in_use(read(&mut file)?));
         }
         // `rm` may have moved the directory away between the two lines above.
         let mine = file.metadata()?.ino();
@@ -101,6 +104,25 @@ impl Lock {
         self.write(b"")
     }
 
+    /// What the file says before it is signed.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn signature(&mut self) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        self.file.rewind()?;
+        (&self.file).take(LONGEST).read_to_end(&mut text)?;
+        Ok(text)
+    }
+
+    /// Makes it say again what it said before.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn restore(&mut self, signature: &[u8]) -> io::Result<()> {
+        self.write(signature)
+    }
+
     fn write(&mut self, content: &[u8]) -> io::Result<()> {
         self.file.rewind()?;
         self.file.set_len(0)?;
@@ -112,6 +134,15 @@ impl AsFd for Lock {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+fn in_use(by: Option<Holder>) -> anyhow::Error {
+    let what = match &by {
+        Some(Holder { phase: Phase::Serving, .. }) => "its disk is being served",
+        _ => "it is running",
+    };
+    let by = by.map_or(String::new(), |by| format!(" (process {})", by.pid));
+    Failure::in_use(format!("{what}{by}")).into()
 }
 
 /// What a lock file says, read without touching the lock.
@@ -143,6 +174,6 @@ pub fn look(dir: &Path) -> Result<Seen> {
 /// What is written in the file, whole or not at all: it may be read while it is written.
 fn read(file: &mut File) -> Result<Option<Holder>> {
     let mut text = Vec::new();
-    file.take(4096).read_to_end(&mut text)?;
+    file.take(LONGEST).read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text).ok())
 }

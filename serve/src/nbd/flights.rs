@@ -1,0 +1,225 @@
+//! Requests the disk has: from a request to one operation after the other, to its reply.
+//!
+//! ```text
+//!   READ                Read ──────────────────────► data
+//!   WRITE, TRIM         Write, Discard ─┬──────────► done
+//!   WRITE_ZEROES        Zero ───────────┤
+//!     that takes room   Write, Write .. ┤
+//!   with FUA                            └─ Flush ──► done
+//!   FLUSH               Flush ─────────────────────► done
+//!   BLOCK_STATUS        (at once) ─────────────────► extents
+//! ```
+
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use blockdev::{Buffers, Disk, Done, Engine, Op, Stack, Tag};
+use slab::Slab;
+
+use super::budget::Pool;
+use super::export::Terms;
+use super::outbox::{Answer, Outbox};
+use super::receiver::{FILL_STEP, Request, length};
+use super::reply::Reply;
+use super::request::{Command, Errno};
+use super::status;
+use crate::error::chain;
+
+/// Between two lines in the log about failed requests.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// A request the disk has.
+#[derive(Debug)]
+struct Flight {
+    cookie: u64,
+    cost: usize,
+    next: Next,
+}
+
+/// What follows when the operation in flight has succeeded.
+#[derive(Debug)]
+enum Next {
+    /// A reply with the bytes read at this place.
+    Data(u64),
+    /// More zeroes.
+    Fill { rest: Range<u64>, durable: bool },
+    /// A flush.
+    Flush,
+    /// A reply.
+    Done,
+}
+
+impl Next {
+    fn after_change(durable: bool) -> Next {
+        if durable { Next::Flush } else { Next::Done }
+    }
+}
+
+/// One connection's requests, and its disk.
+pub struct Flights {
+    stack: Stack,
+    disk: Box<dyn Disk>,
+    terms: Terms,
+    flights: Slab<Flight>,
+    done: Vec<Done>,
+    complained: Option<Instant>,
+}
+
+impl Flights {
+    /// Nothing in flight yet.
+    ///
+    /// # Errors
+    /// There is no engine for another disk.
+    pub fn new(stack: &Stack, terms: Terms) -> blockdev::Result<Self> {
+        Ok(Flights {
+            stack: stack.clone(),
+            disk: stack.disk(Engine::Auto)?,
+            terms,
+            flights: Slab::new(),
+            done: Vec::new(),
+            complained: None,
+        })
+    }
+
+    /// Whether the disk has nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    /// Readable when [`finish`](Flights::finish) has something to do.
+    pub fn wakeup(&self) -> BorrowedFd<'_> {
+        self.disk.wakeup()
+    }
+
+    /// Gives a request to the disk, or answers it. It goes off with the next
+    /// [`finish`](Flights::finish).
+    pub fn start(&mut self, request: Request, pool: &mut Pool, out: &mut Outbox) {
+        let cost = request.cost();
+        let Request { cookie, command, data } = request;
+        let answer = |reply| Answer { reply, cost };
+        let (next, op) = match command {
+            Err(errno) => {
+                return out.push(answer(Reply::error(cookie, errno, self.terms.structured)));
+            }
+            Ok(Command::Status { range, one }) => {
+                let reply = self.status(cookie, range, one);
+                return out.push(answer(reply));
+            }
+            Ok(Command::Disconnect) => return,
+            Ok(Command::Read(range)) => {
+                let into = pool.take(length(&range));
+                (Next::Data(range.start), Op::Read { at: range.start, into })
+            }
+            Ok(Command::Write { range, durable }) => {
+                let from = data.unwrap_or_else(|| Buffers::from_vec(Vec::new()));
+                (Next::after_change(durable), Op::Write { at: range.start, from })
+            }
+            Ok(Command::Flush) => (Next::Done, Op::Flush),
+            Ok(Command::Trim { range, durable }) => {
+                (Next::after_change(durable), Op::Discard(range))
+            }
+            Ok(Command::Zero { range, durable, hole: true }) => {
+                (Next::after_change(durable), Op::Zero(range))
+            }
+            Ok(Command::Zero { range, durable, hole: false }) => {
+                let zeroes = pool.take(length(&range).min(FILL_STEP));
+                zeroes.fill_zero(0..zeroes.len());
+                fill(range, durable, zeroes)
+            }
+        };
+        let key = self.flights.insert(Flight { cookie, cost, next });
+        self.disk.submit(op, Tag(key as u64));
+    }
+
+    /// Starts what has been submitted and answers what has been finished.
+    ///
+    /// # Errors
+    /// The disk is of no further use.
+    pub fn finish(&mut self, pool: &mut Pool, out: &mut Outbox) -> blockdev::Result<()> {
+        loop {
+            let mut done = std::mem::take(&mut self.done);
+            self.disk.poll(&mut done)?;
+            let mut again = false;
+            for done in done.drain(..) {
+                again |= self.land(done, pool, out);
+            }
+            self.done = done;
+            if !again {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One operation has ended: whether it has been followed by another.
+    fn land(&mut self, done: Done, pool: &mut Pool, out: &mut Outbox) -> bool {
+        let Done { tag, result, buffers } = done;
+        let key = usize::try_from(tag.0).expect("tags are keys");
+        let flight = self.flights.get_mut(key).expect("the disk returns what it was given, once");
+        let next = std::mem::replace(&mut flight.next, Next::Done);
+        let (cookie, cost) = (flight.cookie, flight.cost);
+        let structured = self.terms.structured;
+        let reply = match (result, next, buffers) {
+            (Err(error), _, buffers) => {
+                buffers.into_iter().for_each(|buffers| pool.give_back(buffers));
+                self.complain(&error);
+                Reply::error(cookie, Errno::from(&error), structured)
+            }
+            (Ok(()), Next::Data(at), Some(data)) => Reply::data(cookie, at, data, structured),
+            (Ok(()), Next::Fill { rest, durable }, Some(zeroes)) => {
+                let (next, op) = fill(rest, durable, zeroes);
+                return self.follow(key, next, op);
+            }
+            (Ok(()), Next::Flush, buffers) => {
+                buffers.into_iter().for_each(|buffers| pool.give_back(buffers));
+                return self.follow(key, Next::Done, Op::Flush);
+            }
+            (Ok(()), Next::Done | Next::Data(_) | Next::Fill { .. }, buffers) => {
+                buffers.into_iter().for_each(|buffers| pool.give_back(buffers));
+                Reply::done(cookie)
+            }
+        };
+        self.flights.remove(key);
+        out.push(Answer { reply, cost });
+        false
+    }
+
+    fn follow(&mut self, key: usize, next: Next, op: Op) -> bool {
+        if let Some(flight) = self.flights.get_mut(key) {
+            flight.next = next;
+        }
+        self.disk.submit(op, Tag(key as u64));
+        true
+    }
+
+    fn status(&mut self, cookie: u64, range: Range<u64>, one: bool) -> Reply {
+        match status::extents(&self.stack, range, one) {
+            Ok(extents) => Reply::status(cookie, &extents),
+            Err(error) => {
+                self.complain(&error);
+                Reply::error(cookie, Errno::from(&error), self.terms.structured)
+            }
+        }
+    }
+
+    /// The client learns a number; whoever runs the server, the reason.
+    fn complain(&mut self, error: &blockdev::Error) {
+        if self.complained.is_some_and(|last| last.elapsed() < QUIET) {
+            return;
+        }
+        self.complained = Some(Instant::now());
+        log::warn!("a client's request failed: {}", chain(error));
+    }
+}
+
+/// The first write of zeroes to `range`, as long as `zeroes`, and what follows.
+fn fill(range: Range<u64>, durable: bool, zeroes: Buffers) -> (Next, Op) {
+    let len = zeroes.len().min(length(&range));
+    let from = if len == zeroes.len() { zeroes } else { Buffers::from_vec(vec![0; len]) };
+    let end = range.start + len as u64;
+    let next = match end < range.end {
+        true => Next::Fill { rest: end..range.end, durable },
+        false => Next::after_change(durable),
+    };
+    (next, Op::Write { at: range.start, from })
+}
