@@ -54,6 +54,9 @@ pub enum Error {
         /// Why.
         source: blockdev::Error,
     },
+    /// One operation on a disk's layers at a time.
+    #[error("an operation on the disk's layers is under way")]
+    LayersBusy,
     /// What was asked for is about a disk.
     #[error("the machine has no disk")]
     NoDisk,
@@ -94,6 +97,12 @@ impl Error {
     pub(crate) fn host(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Host { attempt, source }
     }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Names what was asked of KVM when it refuses.

@@ -19,6 +19,7 @@ mod error;
 mod exit;
 mod interrupt;
 pub mod kvm;
+pub mod layers;
 pub mod layout;
 mod machine;
 pub mod memory;

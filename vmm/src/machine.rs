@@ -25,6 +25,7 @@ use crate::cpu::Template;
 use crate::cpu::crew::Crew;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
+use crate::layers::{Layers, Operation};
 use crate::power::Power;
 use crate::spec::Spec;
 use crate::vm::Vm;
@@ -37,6 +38,7 @@ pub struct Machine {
     crew: Crew,
     transports: Vec<Arc<Mutex<Transport>>>,
     stacks: Vec<(char, Stack)>,
+    layers: Layers,
     serial: Arc<Mutex<Serial>>,
     pipe: Arc<Pipe>,
     power: Arc<Mutex<Power>>,
@@ -99,6 +101,7 @@ impl Machine {
             crew,
             transports,
             stacks,
+            layers: Layers::default(),
             serial,
             pipe,
             power,
@@ -149,12 +152,27 @@ impl Machine {
         stack.snapshot(delta).map_err(|source| Error::Disk { letter, source })
     }
 
+    /// Begins an operation on the layers of the first disk.
+    ///
+    /// # Errors
+    /// There is no disk, or as [`Layers::begin`].
+    pub fn begin(&mut self, operation: Operation) -> Result<()> {
+        let (_, stack) = self.stacks.first().ok_or(Error::NoDisk)?;
+        self.layers.begin(stack, operation)
+    }
+
+    /// The last such operation.
+    pub fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
     /// Stops it for good, with everything durable that the guest was told is written: a disk
     /// keeps that over a reset, flushed or not.
     ///
     /// # Errors
     /// A disk cannot be flushed.
     pub fn shut_down(mut self) -> Result<()> {
+        self.layers.end();
         self.pause();
         for &(letter, ref stack) in &self.stacks {
             stack.flush().map_err(|source| Error::Disk { letter, source })?;
@@ -189,6 +207,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        self.layers.end();
         self.pause();
     }
 }

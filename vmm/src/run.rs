@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use crate::console::{Console, Pipe};
 use crate::control::state::{Instance, MachineConfig, Snapshot};
 use crate::control::{Call, Response, Server};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::machine::Machine;
 use crate::poll::{Watch, event};
 use crate::signal::Signals;
@@ -100,12 +100,12 @@ fn answer(call: Call, spec: &Spec, machine: &mut Machine, stopped: &mut bool) ->
             Ok(pause) => return Response::json(&Snapshot::new(pause)),
             Err(error) => Err(error),
         },
+        Call::Begin(operation) => machine.begin(operation),
+        Call::Progress => return Response::json(&machine.layers().status()),
+        Call::BreakOff => {
+            machine.layers().break_off();
+            Ok(())
+        }
     };
     done.map_or_else(|error| Response::fault(500, chain(&error)), |()| Response::done())
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

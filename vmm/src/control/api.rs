@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::http::{Request, Response};
+use crate::layers::Operation;
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,12 @@ pub enum Call {
         /// The new top: an empty delta made on the one in use.
         delta: PathBuf,
     },
+    /// Begin an operation on the first disk's layers.
+    Begin(Operation),
+    /// Say how far the last such operation is.
+    Progress,
+    /// Break it off.
+    BreakOff,
 }
 
 /// A path, its method, and what they ask for.
@@ -36,7 +43,7 @@ struct Route {
     call: fn(&Request) -> Result<Call, Response>,
 }
 
-const ROUTES: [Route; 7] = [
+const ROUTES: [Route; 10] = [
     Route { path: "/", method: "GET", call: |_| Ok(Call::Describe) },
     Route { path: "/machine-config", method: "GET", call: |_| Ok(Call::MachineConfig) },
     Route { path: "/vm", method: "PATCH", call: set_state },
@@ -44,18 +51,28 @@ const ROUTES: [Route; 7] = [
     Route { path: "/offshoot/power-button", method: "PUT", call: |_| Ok(Call::PowerButton) },
     Route { path: "/offshoot/stop", method: "PUT", call: |_| Ok(Call::Stop) },
     Route { path: "/offshoot/snapshot", method: "PUT", call: snapshot },
+    Route { path: "/offshoot/layers", method: "GET", call: |_| Ok(Call::Progress) },
+    Route {
+        path: "/offshoot/layers",
+        method: "PUT",
+        call: |request| json(request).map(Call::Begin),
+    },
+    Route { path: "/offshoot/layers", method: "DELETE", call: |_| Ok(Call::BreakOff) },
 ];
 
 /// What `request` asks for, or the refusal to send.
 pub fn route(request: &Request) -> Result<Call, Response> {
-    let Some(route) = ROUTES.iter().find(|route| route.path == request.path) else {
-        return Err(Response::fault(404, format!("there is no {}", request.path)));
-    };
-    if request.method != route.method {
-        let message = format!("{} takes {}, not {}", route.path, route.method, request.method);
-        return Err(Response { allow: Some(route.method), ..Response::fault(405, message) });
+    let routes = || ROUTES.iter().filter(|route| route.path == request.path);
+    if let Some(route) = routes().find(|route| route.method == request.method) {
+        return (route.call)(request);
     }
-    (route.call)(request)
+    match routes().next() {
+        None => Err(Response::fault(404, format!("there is no {}", request.path))),
+        Some(route) => {
+            let message = format!("{} takes {}, not {}", route.path, route.method, request.method);
+            Err(Response { allow: Some(route.method), ..Response::fault(405, message) })
+        }
+    }
 }
 
 fn set_state(request: &Request) -> Result<Call, Response> {
@@ -151,6 +168,16 @@ mod tests {
         for body in ["", "{}", r#"{"delta":"delta"}"#, r#"{"delta":"/d","x":1}"#] {
             assert_eq!(ask("PUT", "/offshoot/snapshot", body), Err(400), "{body}");
         }
+    }
+
+    #[test]
+    fn layers_take_several_methods() {
+        assert_eq!(ask("GET", "/offshoot/layers", ""), Ok(Call::Progress));
+        assert_eq!(ask("DELETE", "/offshoot/layers", ""), Ok(Call::BreakOff));
+        let flatten = Ok(Call::Begin(Operation::Flatten {}));
+        assert_eq!(ask("PUT", "/offshoot/layers", r#"{"operation":"flatten"}"#), flatten);
+        assert_eq!(ask("PUT", "/offshoot/layers", r#"{"operation":"shred"}"#), Err(400));
+        assert_eq!(ask("POST", "/offshoot/layers", ""), Err(405));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::http::Fault;
 use super::state::{Instance, MachineConfig, Snapshot};
+use crate::layers::{Operation, Status};
 
 /// No answer has more bytes.
 const MAX_ANSWER: usize = 64 << 10;
@@ -117,6 +118,31 @@ impl Client {
         let body = serde_json::json!({ "delta": delta }).to_string();
         let answer = self.request("PUT", "/offshoot/snapshot", &body)?;
         self.understand(&answer)
+    }
+
+    /// Begins an operation on the layers of its first disk.
+    ///
+    /// # Errors
+    /// As [`describe`](Client::describe); another operation may be under way.
+    pub fn begin(&self, operation: &Operation) -> Result<()> {
+        let body = serde_json::to_string(operation).expect("it is plain data");
+        self.request("PUT", "/offshoot/layers", &body).map(drop)
+    }
+
+    /// How far the last such operation is.
+    ///
+    /// # Errors
+    /// As [`describe`](Client::describe).
+    pub fn progress(&self) -> Result<Status> {
+        self.get("/offshoot/layers")
+    }
+
+    /// Breaks it off. It has ended when [`progress`](Client::progress) says so.
+    ///
+    /// # Errors
+    /// As [`describe`](Client::describe).
+    pub fn break_off(&self) -> Result<()> {
+        self.request("DELETE", "/offshoot/layers", "").map(drop)
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 /// Bytes of a request line with its header fields.
 const MAX_HEAD: usize = 8 << 10;
 /// Bytes of a body: Firecracker's own limit is 50 KiB, and nothing here needs a hundredth.
-const MAX_BODY: usize = 16 << 10;
+const MAX_BODY: usize = 256 << 10;
 /// No request is longer.
 pub const MAX_REQUEST: usize = MAX_HEAD + MAX_BODY;
 const MAX_FIELDS: usize = 32;

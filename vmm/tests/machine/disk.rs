@@ -14,7 +14,7 @@ use crate::support::{Setup, has_kvm};
 const SIZE: u64 = 4 << 20;
 
 /// A base in `dir` that the guest knows the content of.
-fn base(dir: &Path) -> Base {
+pub fn base(dir: &Path) -> Base {
     let (raw, path) = (dir.join("raw"), dir.join("base"));
     guest::write_base(&mut File::create(&raw).unwrap(), SIZE).unwrap();
     let identity = import(&raw, &path, &mut |_, _| {}).unwrap();
@@ -22,7 +22,7 @@ fn base(dir: &Path) -> Base {
 }
 
 /// A disk with a new delta over `base`.
-fn clone(base: &Base, delta: &Path) -> DiskSpec {
+pub fn clone(base: &Base, delta: &Path) -> DiskSpec {
     delta::create(delta, SIZE, &Parent::base(&base.identity).unwrap()).unwrap();
     let stack = StackSpec {
         base: Some(base.clone()),

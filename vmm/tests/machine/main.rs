@@ -3,5 +3,6 @@
 
 mod console;
 mod disk;
+mod layers;
 mod life;
 mod support;
