@@ -37,9 +37,10 @@ fn perform(running: &Running, operation: &Operation) {
     }
 }
 
-/// The number in the last line of the guest's that says what it flushed.
+/// The number in the last whole line of the guest's that says what it flushed.
 fn flushed(console: &str) -> Option<u64> {
-    let last = console.lines().rev().find_map(|line| line.strip_prefix("guest: flushed "))?;
+    let (whole, _) = console.rsplit_once('\n')?;
+    let last = whole.lines().rev().find_map(|line| line.strip_prefix("guest: flushed "))?;
     Some(last.trim().parse().unwrap())
 }
 
