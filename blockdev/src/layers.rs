@@ -167,6 +167,11 @@ impl Layers {
         layer.map(|layer| &layer.storage)
     }
 
+    /// The storage of a layer that something is in.
+    pub(crate) fn storage(&self, layer: LayerIndex) -> &dyn Storage {
+        &*self.file(layer).storage
+    }
+
     /// The path of a layer, for errors.
     pub(crate) fn path(&self, layer: LayerIndex) -> &Path {
         &self.file(layer).path

@@ -22,6 +22,7 @@ mod rebase;
 mod resize;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use absorb::absorb;
 pub use pace::Pace;

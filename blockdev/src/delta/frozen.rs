@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::format::{Header, SectorBits};
 use super::load;
+use crate::Result;
 use crate::io::{FileStorage, Storage};
 use crate::open::{For, layer};
-use crate::{Error, Result};
 
 /// A delta nobody writes to. Its bitmap stays in the file: the owner map answers for it.
 #[derive(Clone, Debug)]
@@ -42,10 +42,9 @@ impl Frozen {
         &self.header
     }
 
-    /// Fills `into` with what its data area has from byte `at` of the disk on: of blocks it owns.
-    pub(crate) fn read(&self, into: &mut [u8], at: u64) -> Result<()> {
-        let offset = self.header.data_offset + at;
-        self.storage.read_exact_at(into, offset).map_err(Error::read(&self.path, offset))
+    /// Where in the file byte `at` of the disk lies, if it is owned.
+    pub(crate) fn offset(&self, at: u64) -> u64 {
+        self.header.data_offset + at
     }
 
     /// Calls `visit` with number and bits of those of `sectors` that own something.

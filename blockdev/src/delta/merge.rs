@@ -64,7 +64,7 @@ impl Delta {
     }
 
     /// Stores whole blocks, of a range that `permit` is for, and owns them. Zeroes take no space.
-    pub(crate) fn take_blocks(&self, blocks: &[u8], at: u64, _permit: &Permit) -> Result<()> {
+    pub(crate) fn take_blocks(&self, blocks: &[u8], at: u64, permit: &Permit) -> Result<()> {
         let zero = |block: &&[u8]| block.iter().all(|&byte| byte == 0);
         let list: Vec<&[u8]> = blocks.chunks(BLOCK_LEN).collect();
         let mut start = 0;
@@ -78,8 +78,13 @@ impl Delta {
             }
             start = end;
         }
-        self.bitmap().insert(at / BLOCK..(at + blocks.len() as u64).div_ceil(BLOCK));
+        self.own(&(at..at + blocks.len() as u64), permit);
         Ok(())
+    }
+
+    /// All of `range`, which `permit` is for, has been written.
+    pub(crate) fn own(&self, range: &Range<u64>, _permit: &Permit) {
+        self.bitmap().insert(range.start / BLOCK..range.end.div_ceil(BLOCK));
     }
 
     /// Zeroes the bytes of `range` that are in blocks it owns.

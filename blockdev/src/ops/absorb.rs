@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::pace::{Pace, Progress};
+use super::transfer::{End, transfer};
 use crate::copy::Watch;
-use crate::delta::{BLOCK, Delta, Frozen, SECTOR_BLOCKS, SectorBits, State};
+use crate::delta::{BLOCK, Delta, Frozen, Permit, SECTOR_BLOCKS, SectorBits, State};
 use crate::layers::bytes;
 use crate::{Error, Result};
 
@@ -103,13 +104,46 @@ fn copy_down(
         let part = at..(at + pace.part()).min(run.end);
         progress.step(at, || {
             let permit = parent.wait_for_permit(&part)?;
-            let mut data = vec![0; bytes(part.end - part.start)];
-            child.read(&mut data, part.start)?;
-            parent.take_blocks(&data, part.start, &permit)?;
+            take(
+                parent,
+                End { storage: &**child.storage(), offset: child.offset(0) },
+                &part,
+                &permit,
+            )?;
             Ok(true)
         })?;
         at = part.end;
     }
+    Ok(())
+}
+
+/// Has `delta` own the blocks of `range`, with the bytes at the same offsets from `from` on. Holes
+/// stay holes.
+pub(super) fn take(
+    delta: &Delta,
+    from: End<'_>,
+    range: &Range<u64>,
+    permit: &Permit,
+) -> Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let data = from.storage.next_data(from.offset + at);
+        let data = data.map_err(Error::read(delta.path(), at))?;
+        let data = data.map_or(range.end..range.end, |data| {
+            let start = data.start.saturating_sub(from.offset) / BLOCK * BLOCK;
+            let end = data.end.saturating_sub(from.offset).next_multiple_of(BLOCK);
+            start.clamp(at, range.end)..end.clamp(at, range.end)
+        });
+        delta.punch(at..data.start)?;
+        if !data.is_empty() {
+            let from = End { offset: from.offset + data.start, ..from };
+            let to = End { storage: &**delta.storage(), offset: delta.offset(data.start) };
+            let moved = transfer(from, to, data.end - data.start);
+            moved.map_err(|error| delta.write_failed(error, to.offset))?;
+        }
+        at = data.end;
+    }
+    delta.own(range, permit);
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
+use super::absorb::take;
 use super::pace::{Pace, Progress};
+use super::transfer::End;
 use crate::chain::Chain;
 use crate::copy::Watch;
 use crate::delta::{BLOCK, Delta, Parent};
@@ -111,6 +113,9 @@ fn same(layers: &Layers, target: &Layers, range: Range<u64>) -> Result<u64> {
 /// `target`.
 fn copy_up(layers: &Layers, target: &Layers, delta: &Delta, range: &Range<u64>) -> Result<()> {
     let permit = delta.wait_for_permit(range)?;
+    if let Some(from) = clonable(layers, target, delta, range) {
+        return take(delta, from, range, &permit);
+    }
     let len = bytes(range.end - range.start).next_multiple_of(bytes(BLOCK));
     let (mut old, mut new) = (vec![0; len], vec![0; len]);
     layers.read_below(&mut old[..bytes(range.end - range.start)], range.start)?;
@@ -132,6 +137,25 @@ fn copy_up(layers: &Layers, target: &Layers, delta: &Delta, range: &Range<u64>) 
         }
     }
     Ok(())
+}
+
+/// Where all of `range` lies in one piece, if all of it is to be copied up.
+fn clonable<'a>(
+    layers: &'a Layers,
+    target: &Layers,
+    delta: &Delta,
+    range: &Range<u64>,
+) -> Option<End<'a>> {
+    let len = range.end - range.start;
+    let wanted = range.end.is_multiple_of(BLOCK)
+        && delta.run(range.clone()) == (false, len)
+        && target.lookup(range.clone()) == (Place::Zero, len);
+    match layers.lookup_below(range.clone()) {
+        (Place::Data { layer, offset }, count) if wanted && count == len => {
+            Some(End { storage: layers.storage(layer), offset: offset - range.start })
+        }
+        _ => None,
+    }
 }
 
 /// Gives the frozen layer `spec.delta` the parent `below`, as [`Stack::rebase`] does for a live
