@@ -14,6 +14,8 @@ impl Stack {
     /// one's place, durably, before this is called. Then a crash at any moment loses nothing.
     ///
     /// Operations under way end first, those that come meanwhile wait; for how long is returned.
+    /// Who drives a disk with operations in flight must not be the one who calls this: it would
+    /// wait for itself.
     ///
     /// # Errors
     /// `new` cannot be used: nothing has changed. Or the old delta cannot be made durable: then
