@@ -68,6 +68,8 @@ pub trait VirtioDevice: Send {
     /// # Errors
     /// A queue is broken, or the device cannot go on: the driver is told DEVICE_NEEDS_RESET.
     fn serve(&mut self, queues: &mut [Queue], guest: &Active, stop: &Stop) -> Result<()>;
+    /// Forgets what its driver asked for; its queues are gone.
+    fn reset(&mut self) {}
 }
 
 /// What a device is given while its driver is ready.

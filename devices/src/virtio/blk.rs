@@ -9,7 +9,7 @@
 //! Data moves between guest memory and the disk without a copy; of a request only its header and
 //! the ranges of a discard are read here.
 
-use std::thread;
+use std::mem;
 
 use blockdev::Disk;
 use virtio_bindings::virtio_blk::{
@@ -20,13 +20,15 @@ use virtio_bindings::virtio_blk::{
 use zerocopy::IntoBytes;
 
 use super::queue::Queue;
-use super::worker::{STACK_SIZE, Stop};
-use super::{Active, DeviceKind, Error, Result, VirtioDevice};
+use super::worker::Stop;
+use super::{Active, DeviceKind, Result, VirtioDevice};
 use config::Config;
-use request::{ID_LEN, Terms};
+use queues::{Backing, KeptByQueue};
 
 mod buffers;
 mod config;
+mod pending;
+mod queues;
 mod request;
 mod serve;
 
@@ -50,13 +52,18 @@ pub struct Settings {
 /// Makes a queue's [`Disk`], when its driver is ready.
 pub type OpenDisk = Box<dyn Fn() -> blockdev::Result<Box<dyn Disk>> + Send + Sync>;
 
+/// Told why a request found no room on the host, whenever one does; called by the threads that
+/// serve the queues.
+pub type OnFull = Box<dyn Fn(&blockdev::Error) + Send + Sync>;
+
 /// A disk for the guest.
 pub struct Device {
-    settings: Settings,
     features: u64,
     queue_sizes: Vec<u16>,
     config: Config,
-    open: OpenDisk,
+    backing: Backing,
+    /// What found no room before the last pause.
+    kept: KeptByQueue,
 }
 
 impl Device {
@@ -68,35 +75,18 @@ impl Device {
             features: features(settings.read_only, queues),
             queue_sizes: vec![QUEUE_SIZE; queues.into()],
             config: Config::new(settings.size, queues),
-            settings,
-            open,
+            backing: Backing { settings, open, on_full: None },
+            kept: KeptByQueue::new(),
         }
     }
 
-    fn terms(&self, guest: &Active) -> Terms {
-        let size = self.settings.size & !511;
-        let mut id = [0; ID_LEN];
-        for (byte, &value) in id.iter_mut().zip(self.settings.id.as_bytes()) {
-            *byte = value;
-        }
-        Terms {
-            size,
-            read_only: self.settings.read_only,
-            discard: guest.has(VIRTIO_BLK_F_DISCARD),
-            write_zeroes: guest.has(VIRTIO_BLK_F_WRITE_ZEROES),
-            write_through: !guest.has(VIRTIO_BLK_F_FLUSH),
-            id,
-        }
-    }
-
-    /// Serves one queue until `stop`; what goes wrong with it, its driver is told at once, while
-    /// the other queues go on.
-    fn serve_queue(&self, queue: &mut Queue, guest: &Active, stop: &Stop) {
-        let disk = match (self.open)() {
-            Ok(disk) => disk,
-            Err(error) => return guest.interrupt.needs_reset(&Error::Disk(error.into())),
-        };
-        serve::Server::new(queue, disk, guest, self.terms(guest)).run(stop);
+    /// The same, but a request for which the host has no room is neither answered nor lost:
+    /// `on_full` is told, and the request is tried again when the device goes on after a
+    /// [pause](super::mmio::Transport::pause). Without this it is an I/O error for the guest.
+    #[must_use]
+    pub fn keeping_what_finds_no_room(mut self, on_full: OnFull) -> Self {
+        self.backing.on_full = Some(on_full);
+        self
     }
 }
 
@@ -141,22 +131,13 @@ impl VirtioDevice for Device {
     }
 
     fn serve(&mut self, queues: &mut [Queue], guest: &Active, stop: &Stop) -> Result<()> {
-        let Some((first, rest)) = queues.split_first_mut() else { return Ok(()) };
-        let device = &*self;
-        thread::scope(|scope| {
-            for queue in rest {
-                let name = format!("virtio-blk q{}", queue.index());
-                let started = thread::Builder::new()
-                    .name(name)
-                    .stack_size(STACK_SIZE)
-                    .spawn_scoped(scope, || device.serve_queue(queue, guest, stop));
-                if let Err(error) = started {
-                    guest.interrupt.needs_reset(&Error::Thread(error));
-                }
-            }
-            device.serve_queue(first, guest, stop);
-        });
+        let kept = mem::take(&mut self.kept);
+        self.kept = self.backing.serve_queues(queues, kept, guest, stop);
         Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.kept.clear();
     }
 }
 

@@ -114,7 +114,10 @@ impl Transport {
     fn reset(&mut self) {
         self.pause();
         self.state = match std::mem::replace(&mut self.state, State::Gone) {
-            State::Paused(served) => State::Idle(served.device),
+            State::Paused(mut served) => {
+                served.device.reset();
+                State::Idle(served.device)
+            }
             other => other,
         };
         self.interrupt.reset();

@@ -3,14 +3,15 @@
 //! Each round takes what is available, hands it to the disk as one batch, returns what has
 //! finished, and interrupts at most once. A round with nothing to do sleeps until the driver,
 //! the disk or the transport stirs. What is in flight is always seen to its end, however
-//! serving ended, because the disk holds guest memory until then.
+//! serving ended, because the disk holds guest memory until then. A request that found no room on
+//! the host is not answered but kept, and tried again by the next server of the same queue.
 
-use std::ops::Range;
-
-use blockdev::{Disk, Done, Op, Tag};
+use blockdev::{Disk, Done, Tag};
 use vm_memory::Bytes;
 
+use super::OnFull;
 use super::buffers::guest_buffers;
+use super::pending::{Next, Pending, Work};
 use super::request::{self, Reply, Request, Status, Terms};
 use crate::virtio::chain::Chain;
 use crate::virtio::queue::Queue;
@@ -23,7 +24,10 @@ pub(super) struct Server<'a> {
     disk: Box<dyn Disk>,
     guest: &'a Active,
     terms: Terms,
-    /// Requests the disk has, by the head of their chain.
+    /// Told of requests that find no room; they fail where nobody wants to know.
+    on_full: Option<&'a OnFull>,
+    /// Requests without an answer, by the head of their chain: the disk has them, or they found
+    /// no room and are kept.
     pending: Vec<Option<Pending>>,
     /// Kept for its capacity.
     done: Vec<Done>,
@@ -31,31 +35,37 @@ pub(super) struct Server<'a> {
     answered: bool,
 }
 
-/// A request the disk has.
-struct Pending {
-    reply: Reply,
-    /// Operations not finished yet.
-    parts: usize,
-    status: Status,
-    /// Whether to flush when the parts are done.
-    flush: bool,
-}
+/// Requests that found no room, by the heads of their chains.
+pub(super) type Kept = Vec<(u16, Pending)>;
 
 impl<'a> Server<'a> {
-    pub fn new(queue: &'a mut Queue, disk: Box<dyn Disk>, guest: &'a Active, terms: Terms) -> Self {
+    pub fn new(
+        queue: &'a mut Queue,
+        disk: Box<dyn Disk>,
+        guest: &'a Active,
+        terms: Terms,
+        on_full: Option<&'a OnFull>,
+    ) -> Self {
         let pending = (0..queue.size()).map(|_| None).collect();
-        Server { queue, disk, guest, terms, pending, done: Vec::new(), answered: false }
+        let done = Vec::new();
+        Server { queue, disk, guest, terms, on_full, pending, done, answered: false }
     }
 
-    /// Serves until `stop`, or until queue or disk break, which the driver is then told.
-    pub fn run(mut self, stop: &Stop) {
-        let served = self.serve(stop);
+    /// Serves until `stop`, or until queue or disk break, which the driver is then told. Begins
+    /// with what was `kept`, and returns what is to be kept now.
+    pub fn run(mut self, kept: Kept, stop: &Stop) -> Kept {
+        let served = self.repeat(kept).and_then(|()| self.serve(stop));
         if let Err(error) = &served {
             self.guest.interrupt.needs_reset(error);
         }
         if let Err(error) = self.drain() {
             self.guest.interrupt.needs_reset(&error);
         }
+        (0..).zip(self.pending).filter_map(|(head, pending)| Some((head, pending?))).collect()
+    }
+
+    fn repeat(&mut self, kept: Kept) -> Result<()> {
+        kept.into_iter().try_for_each(|(head, pending)| self.send(head, pending))
     }
 
     fn serve(&mut self, stop: &Stop) -> Result<()> {
@@ -82,7 +92,7 @@ impl<'a> Server<'a> {
     fn drain(&mut self) -> Result<()> {
         let sleeper = Sleeper::new()?;
         sleeper.add(&self.disk.wakeup())?;
-        while self.pending.iter().any(Option::is_some) {
+        while self.pending.iter().flatten().any(Pending::is_in_flight) {
             if !self.finish()? {
                 sleeper.sleep()?;
             }
@@ -109,56 +119,34 @@ impl<'a> Server<'a> {
         let Some((reply, request)) = request::parse(chain, &self.guest.memory, &self.terms) else {
             return Err(broken("it has no room for a status"));
         };
-        match request.and_then(|request| self.submit(head, request)) {
-            Ok(Submitted { parts: 0, .. }) => self.answer(head, reply, Status::Ok),
-            Ok(Submitted { parts, modifies }) => {
-                let flush = modifies && self.terms.write_through;
-                let pending = Pending { reply, parts, status: Status::Ok, flush };
-                self.pending[usize::from(head)] = Some(pending);
-                Ok(())
-            }
+        match request.and_then(|request| self.work(request)) {
+            Ok(work) => self.send(head, Pending::new(reply, work, self.terms.write_through)),
             Err(status) => self.answer(head, reply, status),
         }
     }
 
-    /// Hands a request to the disk.
-    fn submit(
-        &mut self,
-        head: u16,
-        request: Request<'_>,
-    ) -> std::result::Result<Submitted, Status> {
+    /// What a request asks of the disk.
+    fn work(&self, request: Request<'_>) -> std::result::Result<Work, Status> {
         let memory = &self.guest.memory;
-        let op = match request {
-            Request::Read { at, into } => {
-                Op::Read { at, into: guest_buffers(memory, &into).map_err(|_| Status::IoError)? }
-            }
-            Request::Write { at, from } => {
-                Op::Write { at, from: guest_buffers(memory, &from).map_err(|_| Status::IoError)? }
-            }
-            Request::Flush => Op::Flush,
-            Request::Discard(ranges) => return Ok(self.submit_ranges(head, ranges, Op::Discard)),
-            Request::Zero(ranges) => return Ok(self.submit_ranges(head, ranges, Op::Zero)),
+        let buffers = |span| guest_buffers(memory, span).map(Some).map_err(|_| Status::IoError);
+        Ok(match request {
+            Request::Read { at, into } => Work::Read { at, into: buffers(&into)? },
+            Request::Write { at, from } => Work::Write { at, from: buffers(&from)? },
+            Request::Flush => Work::Flush,
+            Request::Discard(ranges) => Work::Discard(ranges),
+            Request::Zero(ranges) => Work::Zero(ranges),
             Request::Id { into } => {
                 into.write(memory, &self.terms.id).map_err(|_| Status::IoError)?;
-                return Ok(Submitted { parts: 0, modifies: false });
+                Work::Nothing
             }
-        };
-        let modifies = matches!(op, Op::Write { .. });
-        self.disk.submit(op, Tag(head.into()));
-        Ok(Submitted { parts: 1, modifies })
+        })
     }
 
-    fn submit_ranges(
-        &mut self,
-        head: u16,
-        ranges: Vec<Range<u64>>,
-        op: fn(Range<u64>) -> Op,
-    ) -> Submitted {
-        let parts = ranges.len();
-        for range in ranges {
-            self.disk.submit(op(range), Tag(head.into()));
-        }
-        Submitted { parts, modifies: true }
+    /// Hands a request to the disk.
+    fn send(&mut self, head: u16, mut pending: Pending) -> Result<()> {
+        let next = pending.submit(&mut *self.disk, Tag(head.into()));
+        self.pending[usize::from(head)] = Some(pending);
+        self.go_on(head, next)
     }
 
     /// Takes in what the disk has finished; returns whether there was anything. One interrupt is
@@ -184,23 +172,30 @@ impl<'a> Server<'a> {
         let head = u16::try_from(done.tag.0).expect("tags are heads of chains");
         let slot = &mut self.pending[usize::from(head)];
         let pending = slot.as_mut().expect("the disk returns what it was given, once");
-        if let Err(error) = done.result {
-            pending.status = Status::IoError;
-            self.guest.interrupt.complain("a request failed", &error);
+        match (&done.result, self.on_full) {
+            (Ok(()), _) => {}
+            (Err(error), Some(tell)) if pending.is_starved_by(error) => {
+                pending.starve();
+                tell(error);
+            }
+            (Err(error), _) => {
+                pending.fail();
+                self.guest.interrupt.complain("a request failed", error);
+            }
         }
-        pending.parts -= 1;
-        if pending.parts > 0 {
-            return Ok(());
+        let next = pending.finish_part(done, &mut *self.disk);
+        self.go_on(head, next)
+    }
+
+    fn go_on(&mut self, head: u16, next: Next) -> Result<()> {
+        let slot = &mut self.pending[usize::from(head)];
+        match (next, slot.as_ref().map(|pending| pending.reply)) {
+            (Next::Answer(status), Some(reply)) => {
+                *slot = None;
+                self.answer(head, reply, status)
+            }
+            _ => Ok(()),
         }
-        if pending.flush && pending.status == Status::Ok {
-            pending.parts = 1;
-            pending.flush = false;
-            self.disk.submit(Op::Flush, done.tag);
-            return Ok(());
-        }
-        let (reply, status) = (pending.reply, pending.status);
-        *slot = None;
-        self.answer(head, reply, status)
     }
 
     fn answer(&mut self, head: u16, reply: Reply, status: Status) -> Result<()> {
@@ -209,11 +204,4 @@ impl<'a> Server<'a> {
         self.answered = true;
         Ok(())
     }
-}
-
-/// What the disk was given of a request.
-struct Submitted {
-    parts: usize,
-    /// Whether the disk's contents change.
-    modifies: bool,
 }

@@ -1,5 +1,7 @@
 //! The device from its driver's side, on a disk that does what the test wants.
 
+use std::thread;
+
 use virtio_bindings::virtio_mmio as reg;
 use zerocopy::little_endian::U64;
 
@@ -7,6 +9,8 @@ use super::*;
 use crate::virtio::testing::disk::{Event, Platter, failure};
 use crate::virtio::testing::{DATA, Driver, END, NEXT, Part, Part::In, Part::Out, SEAM, WRITE};
 
+mod faults;
+mod full;
 mod hostile;
 mod stack;
 

@@ -31,6 +31,8 @@ struct State {
     held: Vec<(Op, Tag, Mailbox)>,
     holding: bool,
     failing: bool,
+    /// How many operations find no room.
+    starving: usize,
     broken: bool,
 }
 
@@ -64,6 +66,11 @@ impl Platter {
     /// From now on operations fail.
     pub fn fail(&self) {
         self.state().failing = true;
+    }
+
+    /// The next `count` operations that are no reads find no room; of a write a half is done.
+    pub fn starve(&self, count: usize) {
+        self.state().starving = count;
     }
 
     /// From now on polling fails.
@@ -109,6 +116,8 @@ impl Drop for Holding {
 
 impl State {
     fn perform(&mut self, op: Op, tag: Tag) -> Done {
+        let starved = self.starving > 0 && !matches!(op, Op::Read { .. });
+        self.starving -= usize::from(starved);
         let (buffers, event) = match op {
             Op::Read { at, into } => {
                 let range = span(at, into.len());
@@ -118,7 +127,8 @@ impl State {
             Op::Write { at, from } => {
                 let range = span(at, from.len());
                 if !self.failing {
-                    self.bytes[range.clone()].copy_from_slice(&from.to_vec());
+                    let len = if starved { range.len() / 2 } else { range.len() };
+                    self.bytes[range.clone()][..len].copy_from_slice(&from.to_vec()[..len]);
                 }
                 (Some(from), Event::Write(range))
             }
@@ -127,7 +137,12 @@ impl State {
             Op::Zero(range) => (None, Event::Zero(range)),
         };
         self.log.push(event);
-        Done { tag, result: if self.failing { Err(failure()) } else { Ok(()) }, buffers }
+        let result = match (self.failing, starved) {
+            (true, _) => Err(failure()),
+            (_, true) => Err(no_room()),
+            _ => Ok(()),
+        };
+        Done { tag, result, buffers }
     }
 }
 
@@ -140,6 +155,12 @@ fn span(at: u64, len: usize) -> Range<usize> {
 pub fn failure() -> blockdev::Error {
     let source = io::Error::other("as the test wanted");
     blockdev::Error::Open { path: PathBuf::from("fake"), source }
+}
+
+/// The error of operations that find no room.
+fn no_room() -> blockdev::Error {
+    let source = io::ErrorKind::StorageFull.into();
+    blockdev::Error::Write { path: PathBuf::from("fake"), at: 0, source }
 }
 
 /// Where finished operations wait for `poll`.

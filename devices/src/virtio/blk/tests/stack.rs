@@ -53,7 +53,7 @@ impl Store {
 }
 
 /// The whole disk, read by the guest.
-fn contents(driver: &mut Driver) -> Vec<u8> {
+pub fn contents(driver: &mut Driver) -> Vec<u8> {
     let len = u32::try_from(SIZE).unwrap();
     assert_eq!(ask(driver, IN, 0, &[In(DATA, len)]), (0, len + 1));
     driver.bytes(DATA, SIZE)
