@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use super::pace::Step::{Looked, Moved};
 use super::pace::{Pace, Progress};
 use super::transfer::{End, transfer};
 use crate::copy::Watch;
@@ -72,7 +73,7 @@ fn merge(parent: &Delta, child: &Frozen, pace: Pace, watch: Watch<'_>) -> Result
             copy_down(parent, child, run, pace, &mut progress)?;
         }
         hide(parent, &owned, whole.clone(), visible)?;
-        progress.step(whole.end, || Ok(false))?;
+        progress.step(whole.end, || Ok(Looked(whole.end)))?;
     }
     Ok(())
 }
@@ -102,7 +103,7 @@ fn copy_down(
     let mut at = run.start;
     while at < run.end {
         let part = at..(at + pace.part()).min(run.end);
-        progress.step(at, || {
+        at = progress.step(at, || {
             let permit = parent.wait_for_permit(&part)?;
             take(
                 parent,
@@ -110,9 +111,8 @@ fn copy_down(
                 &part,
                 &permit,
             )?;
-            Ok(true)
+            Ok(Moved(part.end))
         })?;
-        at = part.end;
     }
     Ok(())
 }

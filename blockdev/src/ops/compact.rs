@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::pace::Step::{Looked, Moved};
 use super::pace::{Pace, Progress};
 use crate::copy::Watch;
 use crate::delta::{BLOCK, Delta};
@@ -26,17 +27,15 @@ impl Stack {
             let (owned, len) = delta.run(at..size);
             let data = if owned { delta.data_in(at..at + len)? } else { None };
             let Some(start) = data else {
-                progress.step(at, || Ok(false))?;
-                at += len;
+                at = progress.step(at, || Ok(Looked(at + len)))?;
                 continue;
             };
             let start = start / BLOCK * BLOCK;
             let part = start..(start + pace.part()).min(at + len);
-            progress.step(at, || {
+            at = progress.step(at, || {
                 punched += punch_zeroes(delta, &part)?;
-                Ok(true)
+                Ok(Moved(part.end))
             })?;
-            at = part.end;
         }
         Ok(punched)
     }

@@ -34,6 +34,22 @@ pub(super) struct Progress<'a> {
     all: u64,
 }
 
+/// What was done up to a byte.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    /// Nothing had to be read or written.
+    Looked(u64),
+    /// The host's disk was used.
+    Moved(u64),
+}
+
+impl Step {
+    fn end(self) -> u64 {
+        let (Step::Looked(end) | Step::Moved(end)) = self;
+        end
+    }
+}
+
 /// The longest an operation idles after one part, however slow the disk.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -42,16 +58,15 @@ impl<'a> Progress<'a> {
         Progress { pace, watch, all }
     }
 
-    /// Does one part, which ends at byte `at` of what `all` was said to be; whether it has moved
-    /// any bytes is its answer.
-    pub(super) fn step(&mut self, at: u64, part: impl FnOnce() -> Result<bool>) -> Result<()> {
+    /// Does one part of all there is, from byte `at` on, and returns where it ended.
+    pub(super) fn step(&mut self, at: u64, part: impl FnOnce() -> Result<Step>) -> Result<u64> {
         let begun = Instant::now();
-        let moved = part()?;
-        if moved && self.pace == Pace::Beside {
+        let step = part()?;
+        if matches!(step, Step::Moved(_)) && self.pace == Pace::Beside {
             std::thread::sleep((begun.elapsed() * 3).min(LONGEST_PAUSE));
         }
         match (self.watch)(at.min(self.all), self.all) {
-            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Continue(()) => Ok(step.end()),
             ControlFlow::Break(()) => Err(Error::Interrupted),
         }
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::absorb::take;
+use super::pace::Step::{Looked, Moved};
 use super::pace::{Pace, Progress};
 use super::transfer::End;
 use crate::chain::Chain;
@@ -10,6 +11,9 @@ use crate::copy::Watch;
 use crate::delta::{BLOCK, Delta, Parent};
 use crate::layers::{Layers, Place, bytes};
 use crate::{Result, Stack, StackSpec};
+
+/// Bytes looked at for differences before progress is told.
+const WINDOW: u64 = 1 << 30;
 
 impl Stack {
     /// Makes the top layer stand on nothing: what it needs from below is copied up. The layers
@@ -54,17 +58,13 @@ impl Stack {
         let mut progress = Progress::new(pace, size, watch);
         let mut at = 0;
         while at < size {
-            let end = (at + pace.part()).min(size);
-            let alike = alike(&layers, &target, delta, at..end)?;
-            let part = (at + alike)..(at + alike + pace.part()).min(size);
-            progress.step(at, || {
-                if part.start >= end {
-                    return Ok(false);
-                }
-                copy_up(&layers, &target, delta, &part)?;
-                Ok(true)
+            let window = at..(at + WINDOW).min(size);
+            let start = first_difference(&layers, &target, delta, window.clone())?;
+            let end = (start + pace.part()).min(size);
+            at = progress.step(start, || match start < window.end {
+                true => copy_up(&layers, &target, delta, &(start..end)).map(|()| Moved(end)),
+                false => Ok(Looked(start)),
             })?;
-            at = if part.start >= end { part.start } else { part.end };
         }
         layers.flush()?;
         let parent = Parent { visible, ..parent };
@@ -74,10 +74,14 @@ impl Stack {
     }
 }
 
-/// How many bytes from the start of `range` on need not be looked at: `delta` owns them, or they
-/// are in the same place, or in holes, below it and in `target`. Whole blocks; perhaps beyond the
-/// end of `range`.
-fn alike(layers: &Layers, target: &Layers, delta: &Delta, range: Range<u64>) -> Result<u64> {
+/// The first block of `range`, or its end, that has to be compared: all before are owned by
+/// `delta`, or in the same place, or in holes, below it and in `target`.
+fn first_difference(
+    layers: &Layers,
+    target: &Layers,
+    delta: &Delta,
+    range: Range<u64>,
+) -> Result<u64> {
     let mut at = range.start;
     while at < range.end {
         let (owned, len) = delta.run(at..range.end);
@@ -87,8 +91,7 @@ fn alike(layers: &Layers, target: &Layers, delta: &Delta, range: Range<u64>) -> 
             break;
         }
     }
-    let whole = if at == layers.size() { at } else { at / BLOCK * BLOCK };
-    Ok(whole.max(range.start) - range.start)
+    Ok(if at == range.end { at } else { at / BLOCK * BLOCK })
 }
 
 fn same(layers: &Layers, target: &Layers, range: Range<u64>) -> Result<u64> {
