@@ -26,6 +26,8 @@ mod reply;
 mod request;
 mod server;
 mod status;
+#[cfg(any(test, feature = "test-support"))]
+pub mod testing;
 
 pub use export::Export;
 pub use handshake::Violation;

@@ -90,3 +90,15 @@ unsafe fn call(
     let count = unsafe { call(socket.as_raw_fd(), &raw mut message, flags) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
+
+/// Copies the start of `from` into `into`, as [`receive`] would.
+#[cfg(any(test, feature = "test-support"))]
+pub(crate) fn fill(into: &[Target<'_>], from: &[u8]) -> usize {
+    let mut left = from;
+    for target in into {
+        let count = target.len().min(left.len());
+        target.copy_from(left.get(..count).unwrap_or_default());
+        left = left.get(count..).unwrap_or_default();
+    }
+    from.len() - left.len()
+}
