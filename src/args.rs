@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::store::Name;
 use crate::store::name::Pattern;
+use crate::store::{Name, Source};
 
 /// Virtual machines whose disks are linked clones of one shared base
 #[derive(Debug, Parser)]
@@ -67,7 +67,7 @@ pub enum Verb {
     /// Images: disks that never change, and that clones stand on
     #[command(subcommand)]
     Image(Image),
-    /// Make a VM, or many, on top of an image, without copying it
+    /// Make a VM, or many, on top of an image, a snapshot or another VM, without copying it
     Clone(Clone),
     /// Clone and start a VM with its serial console on this terminal
     Run(Run),
@@ -98,8 +98,17 @@ pub enum Verb {
     /// A VM's disk by itself, without the machine
     #[command(subcommand)]
     Disk(Disk),
-    /// Show which VMs stand on which images
+    /// Snapshots: states of a VM's disk to go back to and to clone
+    #[command(subcommand)]
+    Snapshot(Snapshot),
+    /// Take VMs back to what they stand on: their last snapshot, or what they were cloned of
+    ///
+    /// What they wrote since is lost.
+    Reset(Reset),
+    /// Show which VMs stand on which images and snapshots
     Tree(Tree),
+    /// Remove layers of removed VMs that nothing stands on any more
+    Prune(Prune),
     /// Check this host and this store, and say what to do
     Doctor,
     /// Print the version
@@ -153,13 +162,13 @@ pub struct Boot {
 /// What a clone is made with.
 #[derive(Clone, Debug, Args)]
 pub struct Machine {
-    /// Virtual CPUs
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=255))]
-    pub cpus: u16,
-    /// Guest memory, as 512M or 2G
-    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = memory)]
-    pub memory: u64,
-    /// The disk's size if it is to be larger than the image, as 20G
+    /// Virtual CPUs [default: 1; of a VM's clone: as many]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=255))]
+    pub cpus: Option<u16>,
+    /// Guest memory, as 512M or 2G [default: 512M; of a VM's clone: as much]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<u64>,
+    /// The disk's size if it is to be larger than the source's, as 20G
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub disk_size: Option<u64>,
     /// Something to remember it by
@@ -174,8 +183,8 @@ pub struct Machine {
 
 #[derive(Debug, Args)]
 pub struct Clone {
-    /// An image
-    pub source: Name,
+    /// IMAGE, VM@SNAPSHOT, or VM as it is now
+    pub source: Source,
     /// The clone's name, or a template as lab-{n:02} [default: SOURCE-1, SOURCE-2, ...]
     pub name: Option<Pattern>,
     /// Make so many: NAME-1, NAME-2, ...
@@ -193,8 +202,8 @@ pub struct Clone {
 Keys go to the guest as they are when stdin is a terminal, Ctrl-C too; ~. at the start of a line
 stops the VM. Ctrl-C from anywhere else (stdin is no terminal), SIGTERM and SIGHUP stop it, too.")]
 pub struct Run {
-    /// An image
-    pub source: Name,
+    /// IMAGE, VM@SNAPSHOT, or VM as it is now
+    pub source: Source,
     /// The clone's name [default: the next of SOURCE-1, SOURCE-2, ...]
     pub name: Option<Name>,
     /// Remove the clone when it ends
@@ -280,6 +289,71 @@ pub struct DiskServe {
     /// Refuse writes
     #[arg(long)]
     pub read_only: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    /// Keep the state of a VM's disk; the VM may run, and goes on
+    Create(SnapshotCreate),
+    /// List a VM's snapshots
+    Ls {
+        /// A VM
+        name: Name,
+    },
+    /// Take a stopped VM back to a snapshot
+    Revert(SnapshotRevert),
+    /// Remove a snapshot; what the VM or others need of it they keep
+    Rm(SnapshotRm),
+}
+
+#[derive(Debug, Args)]
+pub struct SnapshotCreate {
+    /// A VM
+    pub name: Name,
+    /// What to call the snapshot [default: the next of s1, s2, ...]
+    pub snapshot: Option<Name>,
+    /// Something to remember it by
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub notes: String,
+}
+
+#[derive(Debug, Args)]
+pub struct SnapshotRevert {
+    /// A VM
+    pub name: Name,
+    /// One of its snapshots
+    pub snapshot: Name,
+    /// Lose what was written since the last snapshot
+    #[arg(short, long)]
+    pub force: bool,
+    /// Make a snapshot of what was written since the last one first
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "force")]
+    pub keep: Option<Name>,
+}
+
+#[derive(Debug, Args)]
+pub struct SnapshotRm {
+    /// A VM
+    pub name: Name,
+    /// One of its snapshots
+    pub snapshot: Name,
+}
+
+#[derive(Debug, Args)]
+pub struct Reset {
+    /// VMs
+    #[arg(required = true)]
+    pub names: Vec<Name>,
+    /// Stop those that run
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

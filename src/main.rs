@@ -9,6 +9,7 @@ mod args;
 mod cmd;
 mod console;
 mod failure;
+mod limits;
 mod monitor;
 mod output;
 mod store;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    limits::raise();
     // A monitor is this program, too, and has no time for a command line.
     if let Some(duty) = monitor::Duty::of_this_process() {
         log_to_stderr(&std::env::var("OFFSHOOT_LOG").unwrap_or_else(|_| "warn".into()));

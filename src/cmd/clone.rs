@@ -1,11 +1,12 @@
-//! `clone`: VMs on top of an image.
+//! `clone`: VMs on top of an image, of a snapshot, or of another VM as it is.
 
 use anyhow::{Context, Result};
 
 use super::{App, clone_request, start};
 use crate::args;
+use crate::monitor;
 use crate::output::{self, Style};
-use crate::store::vm::Names;
+use crate::store::clone::Names;
 
 /// Makes the clones, prints their names, and starts them when asked.
 pub fn clone(app: &App, args: args::Clone) -> Result<()> {
@@ -16,7 +17,12 @@ pub fn clone(app: &App, args: args::Clone) -> Result<()> {
     let cannot = format!("cannot clone {}", args.source);
     let request = clone_request(args.source, names, args.machine).context(cannot.clone())?;
     let mut store = app.store()?;
-    let vms = store.clone_image(&request).context(cannot)?;
+    let clones = store.clone(&request, monitor::writer).context(cannot)?;
+    if clones.of_running && !app.quiet {
+        let source = &request.source;
+        eprintln!("offshoot: {source} is running: its disk was cloned as a power cut leaves it");
+    }
+    let vms = clones.vms;
     if app.style == Style::Json {
         let records: Vec<_> = vms.iter().map(|vm| &vm.record).collect();
         output::print_json(&records)?;

@@ -19,9 +19,11 @@ use super::App;
 use crate::args;
 use crate::console::Signals;
 use crate::failure::Code;
+use crate::monitor;
 use crate::output::{self, Style, progress};
+use crate::store::clone::{CloneRequest, Names, Source};
 use crate::store::image::Import;
-use crate::store::vm::{Boot, CloneRequest, Names};
+use crate::store::vm::Boot;
 use crate::store::{Image, Name, Store};
 use fleet::{Fleet, Ship};
 use report::Report;
@@ -105,10 +107,10 @@ fn import(store: &mut Store, dir: &Path) -> Result<Image> {
 /// Clones the image so many times, one by one, because each is timed.
 fn clone(store: &mut Store, image: &Image, count: u32) -> Result<Vec<Ship>> {
     let request = CloneRequest {
-        source: image.record.name.clone(),
+        source: Source { name: image.record.name.clone(), snapshot: None },
         names: Names::Next(1),
-        cpus: 1,
-        memory_mib: MEMORY_MIB,
+        cpus: Some(1),
+        memory_mib: Some(MEMORY_MIB),
         disk_size: None,
         boot: Boot::default(),
         notes: String::new(),
@@ -117,7 +119,7 @@ fn clone(store: &mut Store, image: &Image, count: u32) -> Result<Vec<Ship>> {
     let mut ships = Vec::new();
     for seed in 1..=count {
         let began = Instant::now();
-        let vms = store.clone_image(&request)?;
+        let vms = store.clone(&request, monitor::writer)?.vms;
         let create = began.elapsed();
         ships.extend(vms.into_iter().map(|vm| Ship::new(vm, seed, create)));
     }

@@ -1,6 +1,7 @@
 //! `doctor`: whether this host and this store are well, and what to do where they are not.
 
 mod host;
+mod layers;
 mod leftovers;
 
 use anyhow::Result;
@@ -54,6 +55,7 @@ pub fn doctor(app: &App) -> Result<u8> {
         Ok(store) => {
             findings.push(host::space(store.paths.root()));
             findings.extend(leftovers::find(&store)?);
+            findings.extend(layers::find(&store)?);
         }
         Err(error) => {
             let code = crate::failure::code(&error);

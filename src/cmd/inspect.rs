@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use blockdev::delta::{Parent, ParentKind};
 use serde::Serialize;
 
-use super::{App, each};
+use super::{App, each, snapshot};
 use crate::monitor::{self, End, State};
 use crate::output::{self, Style};
-use crate::store::{Name, vm};
+use crate::store::chain::Chain;
+use crate::store::lineage::Lineage;
+use crate::store::{Name, Store, vm};
 
 /// The keys are stable; absent ones do not apply.
 #[derive(Serialize)]
@@ -24,6 +27,11 @@ struct View {
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<End>,
     delta: Delta,
+    /// What it stands on, from the bottom up: an image, then snapshots. Absent where that cannot
+    /// be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lineage: Option<Vec<String>>,
+    snapshots: Vec<snapshot::View>,
     /// What the next start asks of its monitor; absent without a kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     spec: Option<vmm::Spec>,
@@ -44,8 +52,9 @@ pub fn inspect(app: &App, names: &[Name]) -> Result<()> {
         let view = || {
             let vm = store.vm(name)?;
             let image = store.image_with(&vm.record.image);
-            let spec = image.and_then(|image| monitor::spec(&vm, &image, None)).ok();
-            View::new(vm, spec)
+            let stack = store.stack(&vm);
+            let spec = image.and_then(|image| monitor::spec(&vm, &image, stack?, None)).ok();
+            View::new(&store, vm, spec)
         };
         views.push(view().with_context(|| format!("cannot inspect {name}"))?);
         Ok(())
@@ -62,7 +71,8 @@ pub fn inspect(app: &App, names: &[Name]) -> Result<()> {
 }
 
 impl View {
-    fn new(vm: vm::Vm, spec: Option<vmm::Spec>) -> Result<View> {
+    fn new(store: &Store, vm: vm::Vm, spec: Option<vmm::Spec>) -> Result<View> {
+        let lineage = store.lineage()?;
         let state = State::ask(&vm.dir)?;
         let word = state.word();
         let (holder, end) = match state {
@@ -79,6 +89,8 @@ impl View {
             sockets: holder.map(|holder| holder.sockets),
             end,
             delta: Delta::of(&vm),
+            lineage: store.chain(&vm).ok().map(|chain| labels(&chain, &lineage)),
+            snapshots: snapshot::views(store, &vm, &lineage)?,
             dir: vm.dir,
             vm: vm.record,
             spec,
@@ -93,9 +105,24 @@ impl Delta {
                 size: info.size,
                 owned_blocks: info.owned_blocks,
                 bytes_on_disk: info.bytes_on_disk,
-                parent: blake3::Hash::from_bytes(info.parent.digest).to_hex().to_string(),
+                parent: parent(&info.parent),
             },
             Err(error) => Delta::Bad { error: crate::failure::text(&error.into()) },
         }
     }
+}
+
+/// The digest of a base, the uuid of a layer.
+fn parent(parent: &Parent) -> String {
+    match parent.kind {
+        ParentKind::Nothing => "none".into(),
+        ParentKind::Base => blake3::Hash::from_bytes(parent.digest).to_hex().to_string(),
+        ParentKind::Delta => parent.uuid.to_string(),
+    }
+}
+
+fn labels(chain: &Chain, lineage: &Lineage) -> Vec<String> {
+    let image = chain.image.iter().map(|image| image.record.name.to_string());
+    let frozen = chain.frozen.iter().map(|layer| lineage.label(layer.heading.uuid));
+    image.chain(frozen).collect()
 }

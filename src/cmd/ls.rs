@@ -6,12 +6,14 @@ use std::path::Path;
 
 use anyhow::Result;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::App;
 use crate::monitor::{End, State};
 use crate::output::table::{self, Align};
 use crate::output::{self, Style, human};
 use crate::store::inventory::VmRow;
+use crate::store::lineage::Lineage;
 use crate::store::{Name, Store, Timestamp, vm};
 
 /// What a list says of a VM. The keys are stable.
@@ -20,6 +22,11 @@ pub struct View {
     pub name: Name,
     pub id: String,
     pub image: Name,
+    /// What its delta stands on; nothing where it needs nothing.
+    pub parent: Option<String>,
+    /// Of that, for `tree`.
+    #[serde(skip)]
+    pub stands_on: Option<Uuid>,
     pub state: &'static str,
     pub pid: Option<u32>,
     pub since: Option<Timestamp>,
@@ -51,11 +58,12 @@ pub fn ls(app: &App, all: bool) -> Result<()> {
 /// All VMs with their states.
 pub fn views(store: &Store) -> Result<Vec<View>> {
     let rows = store.inventory.vms()?;
-    Ok(rows.into_iter().map(|row| View::new(&store.paths.vm(&row.id), row)).collect())
+    let lineage = store.lineage()?;
+    Ok(rows.into_iter().map(|row| View::new(&store.paths.vm(&row.id), row, &lineage)).collect())
 }
 
 impl View {
-    fn new(dir: &Path, row: VmRow) -> View {
+    fn new(dir: &Path, row: VmRow, lineage: &Lineage) -> View {
         let state = State::ask(dir);
         let word = match &state {
             Ok(_) if !dir.exists() => "missing",
@@ -78,6 +86,8 @@ impl View {
             name: row.name,
             id: row.id,
             image: row.image,
+            parent: row.parent.map(|parent| lineage.label(parent)),
+            stands_on: row.parent,
             cpus: row.cpus,
             memory_mib: row.memory_mib,
             created: row.created,
@@ -106,7 +116,7 @@ fn lay_out(views: &[View]) -> String {
     let header = [
         ("NAME", Left),
         ("STATE", Left),
-        ("IMAGE", Left),
+        ("PARENT", Left),
         ("CPUS", Right),
         ("MEMORY", Right),
         ("OWN", Right),
@@ -119,7 +129,7 @@ fn lay_out(views: &[View]) -> String {
             [
                 view.name.to_string(),
                 view.status(),
-                view.image.to_string(),
+                view.parent.clone().unwrap_or_default(),
                 view.cpus.to_string(),
                 human::bytes(view.memory_mib << 20),
                 human::bytes(view.own_bytes),

@@ -11,8 +11,11 @@ mod inspect;
 mod logs;
 mod ls;
 mod pause;
+mod prune;
+mod reset;
 mod rm;
 mod run;
+mod snapshot;
 mod start;
 mod stop;
 mod tree;
@@ -26,6 +29,7 @@ use anyhow::Result;
 use crate::args::{self, Cli, Format, Global, Verb};
 use crate::failure::{Failure, Several};
 use crate::output::Style;
+use crate::store::clone::{CloneRequest, Names, Source};
 use crate::store::{Name, Store, paths, vm};
 
 /// What every verb knows.
@@ -82,6 +86,9 @@ pub fn perform(cli: Cli) -> Result<u8> {
         Verb::Logs(args) => logs::logs(&app, &args)?,
         Verb::Console(args) => console::console(&app, &args.name)?,
         Verb::Disk(args) => disk::disk(&app, &args)?,
+        Verb::Snapshot(args) => snapshot::snapshot(&app, args)?,
+        Verb::Reset(args) => reset::reset(&app, &args)?,
+        Verb::Prune(args) => prune::prune(&app, &args)?,
         Verb::Tree(args) => tree::tree(&app, args.name.as_ref())?,
         Verb::Doctor => return doctor::doctor(&app),
         Verb::Version => version::version(&app)?,
@@ -101,12 +108,8 @@ fn each<'a>(names: &'a [Name], mut act: impl FnMut(&'a Name) -> Result<()>) -> R
 }
 
 /// What a clone is to be made with, as the store wants it.
-fn clone_request(
-    source: Name,
-    names: vm::Names,
-    machine: args::Machine,
-) -> Result<vm::CloneRequest> {
-    Ok(vm::CloneRequest {
+fn clone_request(source: Source, names: Names, machine: args::Machine) -> Result<CloneRequest> {
+    Ok(CloneRequest {
         source,
         names,
         cpus: machine.cpus,

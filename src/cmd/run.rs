@@ -11,7 +11,7 @@ use crate::args;
 use crate::console::{Event, Pump, Signals};
 use crate::failure::{Code, Failure};
 use crate::monitor::{self, Monitor, Settings, State};
-use crate::store::vm::Names;
+use crate::store::clone::Names;
 use crate::store::{Image, Store, Vm};
 use crate::terminal::Raw;
 
@@ -27,9 +27,9 @@ fn run_clone(app: &App, args: args::Run) -> Result<u8> {
     let names = args.name.map_or(Names::Next(1), |name| Names::Given(vec![name]));
     let request = clone_request(args.source, names, args.machine)?;
     let mut store = app.store()?;
-    let image = store.image(&request.source)?;
-    let vms = store.clone_image(&request)?;
+    let vms = store.clone(&request, monitor::writer)?.vms;
     let [vm] = vms.as_slice() else { unreachable!("one name was asked for") };
+    let image = store.image_with(&vm.record.image)?;
 
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     let (console, theirs) = UnixStream::pair().context("cannot make a console")?;

@@ -1,29 +1,49 @@
-//! `tree`: which VMs stand on which images.
+//! `tree`: what stands on what, from images over snapshots to VMs.
 
 use anyhow::{Result, bail};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::App;
 use super::ls::{self, View};
 use crate::failure::Failure;
 use crate::output::table::{self, Align};
 use crate::output::{self, Style, human};
-use crate::store::inventory::ImageRow;
-use crate::store::{Name, Timestamp};
+use crate::store::inventory::{ImageRow, LayerRow};
+use crate::store::lineage::{Child, Lineage};
+use crate::store::{Name, Store, Timestamp, layer};
 
+/// An image and everything on it. The keys are stable.
 #[derive(Serialize)]
 struct Branch {
     image: Name,
     digest: String,
     size: u64,
     created: Timestamp,
+    /// All VMs of the image, on whatever snapshot.
     clones: Vec<View>,
+    /// All frozen layers on it, the lower ones first.
+    layers: Vec<Layer>,
+    #[serde(skip)]
+    base: Uuid,
+}
+
+#[derive(Serialize)]
+struct Layer {
+    uuid: Uuid,
+    label: String,
+    parent: Option<String>,
+    children: Vec<String>,
+    own_bytes: u64,
+    created: Timestamp,
+    notes: String,
 }
 
 /// Shows the tree, or the branch an image or a VM is on.
 pub fn tree(app: &App, name: Option<&Name>) -> Result<()> {
     let store = app.store()?;
-    let mut branches = grow(store.inventory.images()?, ls::views(&store)?);
+    let lineage = store.lineage()?;
+    let mut branches = grow(&store, &lineage)?;
     if let Some(name) = name {
         branches.retain_mut(|branch| {
             let whole = branch.image == *name;
@@ -38,35 +58,135 @@ pub fn tree(app: &App, name: Option<&Name>) -> Result<()> {
     }
     match app.style {
         Style::Json => output::print_json(&branches),
-        Style::Names | Style::Table => output::print(&lay_out(&branches)),
+        Style::Names | Style::Table => output::print(&lay_out(&branches, &lineage)),
     }
 }
 
-fn grow(images: Vec<ImageRow>, mut views: Vec<View>) -> Vec<Branch> {
+fn grow(store: &Store, lineage: &Lineage) -> Result<Vec<Branch>> {
+    let mut views = ls::views(store)?;
     let branch = |image: ImageRow| {
-        let on_it = |view: &mut View| view.image == image.name;
-        let clones = views.extract_if(.., on_it).collect();
-        let ImageRow { name, digest, size, created, .. } = image;
-        Branch { image: name, digest, size, created, clones }
+        let of_it = |view: &mut View| view.image == image.name;
+        let clones = views.extract_if(.., of_it).collect();
+        let mut layers = Vec::new();
+        collect(store, lineage, image.base, &mut layers);
+        let ImageRow { name, digest, size, created, base, .. } = image;
+        Branch { image: name, digest, size, created, clones, layers, base }
     };
-    images.into_iter().map(branch).collect()
+    Ok(store.inventory.images()?.into_iter().map(branch).collect())
 }
 
-fn lay_out(branches: &[Branch]) -> String {
+/// The frozen layers on `below`, each before those on it. Deep chains are no deep recursion.
+fn collect(store: &Store, lineage: &Lineage, below: Uuid, all: &mut Vec<Layer>) {
+    let mut next = vec![below];
+    while let Some(uuid) = next.pop() {
+        if let Some(row) = lineage.layer(uuid) {
+            all.push(Layer::of(store, lineage, row));
+        }
+        let children = lineage.children(uuid).iter().rev();
+        next.extend(children.filter_map(|child| match child {
+            Child::Layer(uuid) => Some(*uuid),
+            Child::Vm(_) => None,
+        }));
+    }
+}
+
+impl Layer {
+    fn of(store: &Store, lineage: &Lineage, row: &LayerRow) -> Layer {
+        let delta = store.paths.layer(row.uuid).join(layer::DELTA);
+        Layer {
+            uuid: row.uuid,
+            label: lineage.label(row.uuid),
+            parent: row.parent.map(|parent| lineage.label(parent)),
+            children: lineage.dependents(row.uuid),
+            own_bytes: ls::bytes_on_disk(&delta),
+            created: row.created,
+            notes: row.notes.clone(),
+        }
+    }
+}
+
+type Row = [String; 4];
+
+fn lay_out(branches: &[Branch], lineage: &Lineage) -> String {
     let mut rows = Vec::new();
     for branch in branches {
         let clones = format!("{} clones", branch.clones.len());
         rows.push([branch.image.to_string(), clones, human::bytes(branch.size), String::new()]);
-        for (index, clone) in branch.clones.iter().enumerate() {
-            let last = index + 1 == branch.clones.len();
-            rows.push([
-                format!("{} {}", if last { "└──" } else { "├──" }, clone.name),
-                clone.status(),
-                human::bytes(clone.own_bytes),
-                clone.notes.clone(),
-            ]);
-        }
+        Painter { branch, lineage, rows: &mut rows }.paint(branch.base);
     }
     let (left, right) = (Align::Left, Align::Right);
     table::lay_out([("NAME", left), ("STATE", left), ("OWN", right), ("NOTES", left)], rows)
+}
+
+/// Draws what stands on an image.
+struct Painter<'a> {
+    branch: &'a Branch,
+    lineage: &'a Lineage,
+    rows: &'a mut Vec<Row>,
+}
+
+/// Something still to be drawn.
+struct Pending {
+    child: Child,
+    /// What is left of it on its line.
+    indent: String,
+    last: bool,
+}
+
+impl Painter<'_> {
+    fn paint(&mut self, base: Uuid) {
+        let mut pending = self.on(Some(base), "");
+        while let Some(Pending { child, indent, last }) = pending.pop() {
+            let line = format!("{indent}{} ", if last { "└──" } else { "├──" });
+            let indent = format!("{indent}{}   ", if last { " " } else { "│" });
+            match child {
+                Child::Vm(name) => self.vm(&line, &name),
+                Child::Layer(uuid) => {
+                    self.layer(&line, uuid);
+                    pending.extend(self.on(Some(uuid), &indent));
+                }
+            }
+        }
+    }
+
+    /// What stands on a layer and is of this branch, the last first.
+    fn on(&self, below: Option<Uuid>, indent: &str) -> Vec<Pending> {
+        let children = below.map_or(&[][..], |uuid| self.lineage.children(uuid));
+        let shown = |child: &&Child| match child {
+            Child::Layer(_) => true,
+            Child::Vm(name) => self.branch.clones.iter().any(|clone| clone.name == *name),
+        };
+        // Those that need nothing below them are listed with the image they boot from.
+        let alone = self.branch.clones.iter().filter(|clone| clone.stands_on.is_none());
+        let alone = alone.map(|clone| Child::Vm(clone.name.clone()));
+        let alone = alone.filter(|_| below == Some(self.branch.base));
+        let mut all: Vec<_> = children
+            .iter()
+            .filter(shown)
+            .cloned()
+            .chain(alone)
+            .map(|child| Pending { child, indent: indent.to_owned(), last: false })
+            .collect();
+        if let Some(last) = all.last_mut() {
+            last.last = true;
+        }
+        all.reverse();
+        all
+    }
+
+    fn layer(&mut self, line: &str, uuid: Uuid) {
+        let Some(layer) = self.branch.layers.iter().find(|layer| layer.uuid == uuid) else {
+            return;
+        };
+        let own = human::bytes(layer.own_bytes);
+        let name = format!("{line}@ {}", layer.label);
+        self.rows.push([name, human::ago(layer.created.age()), own, layer.notes.clone()]);
+    }
+
+    fn vm(&mut self, line: &str, name: &Name) {
+        let clone = self.branch.clones.iter().find(|clone| clone.name == *name);
+        let Some(clone) = clone else { return };
+        let own = human::bytes(clone.own_bytes);
+        self.rows.push([format!("{line}{name}"), clone.status(), own, clone.notes.clone()]);
+    }
 }

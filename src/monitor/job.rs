@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use super::end::Report;
 
-/// The longest message: a spec with the longest command line and paths fits many times.
-const LONGEST: usize = 64 << 10;
+/// The longest message, as long as the kernel lets one be: a spec with a thousand layers fits.
+const LONGEST: usize = 192 << 10;
 
 /// At most the lock, control, console, log and an attached client.
 const DESCRIPTORS: usize = 5;

@@ -16,6 +16,7 @@ mod serve;
 mod spawn;
 mod state;
 mod stop;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,9 +27,10 @@ use vmm::control::Client;
 pub use end::End;
 pub use job::Answer;
 pub use serve::Duty;
-pub use spawn::{Monitor, Settings, spec, stack, start};
+pub use spawn::{Monitor, Settings, spec, start};
 pub use state::State;
 pub use stop::{kill, process, shut_down, wait};
+pub use writer::{stopped, writer};
 
 /// How long a running monitor may take to do what it is asked.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -43,8 +43,9 @@ pub struct Monitor {
 /// # Errors
 /// The VM runs already, has no kernel, or a file it needs cannot be opened.
 pub fn start(store: &Store, vm: &Vm, image: &Image, settings: Settings) -> Result<Monitor> {
-    let spec = spec(vm, image, settings.cmdline)?;
     let mut lock = Lock::take(&vm.dir)?;
+    store.settle_stopped(vm, &lock)?;
+    let spec = spec(vm, image, store.stack(vm)?, settings.cmdline)?;
     // From here on there may be data in it, so it must not be forgotten.
     store.sync_vm(vm)?;
     let sockets = runtime::create(&vm.record.id())?;
@@ -126,11 +127,16 @@ impl Monitor {
     }
 }
 
-/// The machine a VM's record describes.
+/// The machine a VM's record describes, with this disk.
 ///
 /// # Errors
 /// Neither it nor its image has a kernel.
-pub fn spec(vm: &Vm, image: &Image, cmdline: Option<String>) -> Result<vmm::Spec> {
+pub fn spec(
+    vm: &Vm,
+    image: &Image,
+    stack: StackSpec,
+    cmdline: Option<String>,
+) -> Result<vmm::Spec> {
     let record = &vm.record;
     let own = &record.boot;
     let kernel = own.kernel.clone().or_else(|| image.kernel()).ok_or_else(|| {
@@ -141,12 +147,7 @@ pub fn spec(vm: &Vm, image: &Image, cmdline: Option<String>) -> Result<vmm::Spec
         .or_else(|| own.cmdline.clone())
         .or_else(|| image.record.cmdline.clone())
         .unwrap_or_else(|| DEFAULT_CMDLINE.into());
-    let disk = vmm::spec::DiskSpec {
-        id: record.id(),
-        stack: stack(vm, image),
-        queues: None,
-        engine: Engine::Auto,
-    };
+    let disk = vmm::spec::DiskSpec { id: record.id(), stack, queues: None, engine: Engine::Auto };
     Ok(vmm::Spec {
         name: record.name.to_string(),
         uuid: record.uuid,
@@ -160,11 +161,6 @@ pub fn spec(vm: &Vm, image: &Image, cmdline: Option<String>) -> Result<vmm::Spec
         },
         disks: vec![disk],
     })
-}
-
-/// The layers of a VM's disk.
-pub fn stack(vm: &Vm, image: &Image) -> StackSpec {
-    StackSpec { base: Some(image.base()), delta: Some(vm.delta()), ..StackSpec::default() }
 }
 
 fn open_log(path: &Path) -> Result<File> {

@@ -1,5 +1,6 @@
 //! Progress on stderr, when that is a terminal and nobody asked for quiet.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,6 +12,15 @@ pub fn bytes(what: String, quiet: bool) -> ProgressBar {
         quiet,
         "{msg}  {bar:30}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta}",
     )
+}
+
+/// Has a bar of bytes follow what is told.
+pub fn watch(bar: &ProgressBar) -> impl FnMut(u64, u64) -> ControlFlow<()> {
+    move |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+        ControlFlow::Continue(())
+    }
 }
 
 /// A bar that counts things.

@@ -3,19 +3,31 @@
 //! ```text
 //! <root>/images/<digest>/   base, kernel, initrd, image.toml      never change
 //! <root>/vms/<id>/          vm.toml, delta, ...                   all a VM owns
+//! <root>/layers/<uuid>/      delta, layer.toml, owners             frozen deltas others stand on
 //! <root>/tmp/               being made, or on its way out
 //! <root>/inventory.db       names and who stands on whom
 //! ```
 
+pub mod chain;
+pub mod clone;
 mod draft;
+mod fault;
+mod freeze;
 pub mod image;
 pub mod inventory;
+pub mod layer;
+pub mod lineage;
 pub mod lock;
+mod merge;
 pub mod name;
 mod ofd;
 pub mod paths;
+mod remove;
+mod renew;
+pub mod snapshot;
 pub mod time;
 pub mod vm;
+pub mod writer;
 
 use std::path::Path;
 
@@ -24,11 +36,13 @@ use anyhow::{Context, Result};
 use inventory::Inventory;
 use paths::Paths;
 
+pub use clone::Source;
 pub use draft::Busy;
 pub use image::Image;
 pub use name::Name;
 pub use time::Timestamp;
 pub use vm::Vm;
+pub use writer::Writer;
 
 /// An open store.
 pub struct Store {
@@ -47,8 +61,10 @@ impl Store {
         let paths = Paths::new(root)?;
         let open = || {
             let path = paths.inventory();
-            if !path.exists() {
+            if !paths.layers().exists() {
                 paths.create()?;
+            }
+            if !path.exists() {
                 let name = format!("inventory-{}", uuid::Uuid::new_v4().simple());
                 Inventory::create(&path, &paths.tmp().join(name))?;
             }

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::failure::{Code, Failure};
 
-/// The version of `image.toml` and `vm.toml` this program writes and knows.
+/// The version of `image.toml`, `layer.toml` and `vm.toml` this program writes and knows.
 pub const RECORD_VERSION: u32 = 1;
 
 /// The places under a store's root.
@@ -56,6 +57,16 @@ impl Paths {
         self.vms().join(id)
     }
 
+    /// One directory for each frozen layer.
+    pub fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    /// A frozen layer's directory.
+    pub fn layer(&self, uuid: Uuid) -> PathBuf {
+        self.layers().join(uuid.to_string())
+    }
+
     /// Things being made or taken apart.
     pub fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
@@ -71,7 +82,7 @@ impl Paths {
     /// # Errors
     /// One cannot be made.
     pub fn create(&self) -> Result<()> {
-        for dir in [self.images(), self.vms(), self.tmp()] {
+        for dir in [self.images(), self.vms(), self.layers(), self.tmp()] {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -162,6 +173,15 @@ pub fn save_unsynced<T: Serialize>(path: &Path, record: &T) -> Result<File> {
 
 fn to_toml<T: Serialize>(record: &T) -> Result<String> {
     toml::to_string(record).context("cannot write it as TOML")
+}
+
+/// Writes a record in place of the one at `path`, in one step.
+///
+/// # Errors
+/// It cannot be written; the old one is still there then.
+pub fn update<T: Serialize>(path: &Path, record: &T) -> Result<()> {
+    replace(path, to_toml(record)?.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Reads a record written by [`save`].

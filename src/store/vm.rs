@@ -3,28 +3,29 @@
 //! `vms/<id>/{vm.toml,delta}` from the start; `lock`, `console.log`, `monitor.log` and `exit.json`
 //! once it was started. Deleting a VM touches nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use blockdev::base::Digest;
-use blockdev::delta::Parent;
+use blockdev::delta::Heading;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Store;
-use super::draft::{Busy, Draft, Trash};
-use super::image::Image;
+use super::draft::{Busy, Trash};
+use super::layer::{Alone, own_heading};
 use super::lock::Lock;
 use super::name::Name;
-use super::paths::{self, Paths, RECORD_VERSION, load, sync_dir};
+use super::paths::{load, sync_dir, update};
 use super::time::Timestamp;
+use super::writer::Writer;
 use crate::failure::{Code, Failure};
 
 /// The delta, in a VM's directory.
 pub const DELTA: &str = "delta";
-const RECORD: &str = "vm.toml";
+pub(super) const RECORD: &str = "vm.toml";
 
 /// `vm.toml`: all there is to know about a VM that does not run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,6 +94,14 @@ impl Vm {
         self.dir.join(DELTA)
     }
 
+    /// What its delta's header says.
+    ///
+    /// # Errors
+    /// It is missing, damaged, or of a newer version.
+    pub fn heading(&self) -> Result<Heading> {
+        own_heading(&self.delta())
+    }
+
     /// What its console printed.
     pub fn console_log(&self) -> PathBuf {
         self.dir.join("console.log")
@@ -104,76 +113,7 @@ impl Vm {
     }
 }
 
-/// What is to be cloned.
-#[derive(Clone, Debug)]
-pub struct CloneRequest {
-    /// An image.
-    pub source: Name,
-    /// What to call the clones.
-    pub names: Names,
-    /// vCPUs.
-    pub cpus: u16,
-    /// Guest memory, MiB.
-    pub memory_mib: u64,
-    /// The disk's length in bytes, at least the image's; the image's when not said.
-    pub disk_size: Option<u64>,
-    /// What they boot.
-    pub boot: Boot,
-    /// For people.
-    pub notes: String,
-    /// For people.
-    pub labels: BTreeMap<String, String>,
-}
-
-/// How clones are called.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Names {
-    /// After their source, with the next numbers.
-    Next(u32),
-    /// As said.
-    Given(Vec<Name>),
-}
-
 impl Store {
-    /// Makes linked clones of an image: all of them, or none.
-    ///
-    /// # Errors
-    /// There is no such image, a name is taken, the disk would be smaller than the image's, or
-    /// there is no room.
-    pub fn clone_image(&mut self, request: &CloneRequest) -> Result<Vec<Vm>> {
-        let image = self.source(&request.source)?;
-        let disk_size = disk_size(&image, request.disk_size)?;
-        let _busy = Busy::enter(&self.paths)?;
-        let change = self.inventory.change()?;
-        let names = match &request.names {
-            Names::Next(count) => change.next_names(&request.source, *count)?,
-            Names::Given(names) => {
-                change.refuse_taken(names)?;
-                names.clone()
-            }
-        };
-        let make = |name| make(&self.paths, &image, name, disk_size, request);
-        let mut made = names.into_iter().map(make).collect::<Result<Vec<_>>>()?;
-        change.insert_vms(made.iter().map(|made| (&made.vm.record, made.delta)))?;
-        for made in &mut made {
-            made.draft.publish(made.vm.dir.clone())?;
-        }
-        change.commit()?;
-        Ok(made.into_iter().map(Made::keep).collect())
-    }
-
-    fn source(&self, name: &Name) -> Result<Image> {
-        match self.inventory.image(name)? {
-            Some(digest) => self.image_with(&digest),
-            None if self.inventory.vm(name)?.is_some() => {
-                Err(Failure::usage(format!("{name} is a VM; only images can be cloned yet"))
-                    .hint("offshoot image ls")
-                    .into())
-            }
-            None => self.image(name),
-        }
-    }
-
     /// Makes a VM durable: its files, their place and its row. Cloning does not wait for the disk,
     /// because a clone nobody has started holds nothing that cloning again would not give; every
     /// start does this first.
@@ -220,7 +160,16 @@ impl Store {
         })?)
     }
 
-    /// Removes a VM that does not run, with everything it owns. Works on one whose files are
+    /// Records the length a VM's disk has now.
+    pub(super) fn set_disk_size(&mut self, vm: &Vm, size: u64) -> Result<()> {
+        if vm.record.disk_size == size {
+            return Ok(());
+        }
+        update(&vm.dir.join(RECORD), &Record { disk_size: size, ..vm.record.clone() })
+    }
+
+    /// Removes a VM that does not run, with everything it owns: its snapshots, too, but for those
+    /// that others stand on, which go with the last of these. Works on one whose files are
     /// damaged or gone, too.
     ///
     /// # Errors
@@ -228,10 +177,21 @@ impl Store {
     pub fn remove_vm(&mut self, name: &Name) -> Result<()> {
         let id = self.vm_id(name)?;
         let dir = self.paths.vm(&id);
+        let alone = Alone::enter(&self.paths)?;
+        let writer = dir.exists().then(|| Lock::take(&dir)).transpose()?.map(Writer::Nobody);
+        if let (Ok(vm), Some(writer)) = (self.vm(name), &writer) {
+            // So that its layers are known. One that is damaged goes all the same.
+            let settled = self.settle(&alone, &vm, writer);
+            settled.unwrap_or_else(|error| log::debug!("{name}: {}", crate::failure::text(&error)));
+        }
+        self.remove_settled(&alone, &id, dir)
+    }
+
+    fn remove_settled(&mut self, alone: &Alone, id: &str, dir: PathBuf) -> Result<()> {
+        let layers = self.layers_of(id)?;
         let _busy = Busy::enter(&self.paths)?;
-        let _lock = dir.exists().then(|| Lock::take(&dir)).transpose()?;
         let change = self.inventory.change()?;
-        change.delete_vm(&id)?;
+        change.delete_vm(id)?;
         let trash = Trash::take(&self.paths, dir)?;
         sync_dir(&self.paths.vms())?;
         match (change.commit(), trash) {
@@ -241,61 +201,22 @@ impl Store {
                 Err(error)
             }
             (result, None) => result,
+        }?;
+        self.collect(alone, &layers).context("the VM is gone, but not all of its snapshots")
+    }
+
+    /// The layers that may be of no use any more without a VM: its own, and those it stands on.
+    fn layers_of(&self, id: &str) -> Result<BTreeSet<Uuid>> {
+        let all = self.inventory.layers()?;
+        let parent =
+            |uuid: Uuid| all.iter().find(|row| row.uuid == uuid).and_then(|row| row.parent);
+        let own = all.iter().filter(|row| row.vm.as_deref() == Some(id)).map(|row| row.uuid);
+        let mut layers: BTreeSet<Uuid> = own.collect();
+        let mut next = self.inventory.parent(id)?;
+        while let Some(uuid) = next {
+            layers.insert(uuid);
+            next = parent(uuid);
         }
+        Ok(layers)
     }
-}
-
-/// A clone that is whole, and not known to the inventory yet.
-struct Made {
-    draft: Draft,
-    vm: Vm,
-    delta: Uuid,
-}
-
-impl Made {
-    fn keep(self) -> Vm {
-        self.draft.keep();
-        self.vm
-    }
-}
-
-/// Makes one clone in `tmp/`.
-fn make(
-    paths: &Paths,
-    image: &Image,
-    name: Name,
-    disk_size: u64,
-    request: &CloneRequest,
-) -> Result<Made> {
-    let uuid = Uuid::new_v4();
-    let record = Record {
-        version: RECORD_VERSION,
-        name,
-        uuid,
-        image: image.record.digest.clone(),
-        disk_size,
-        cpus: request.cpus,
-        memory_mib: request.memory_mib,
-        created: Timestamp::now(),
-        notes: request.notes.clone(),
-        boot: request.boot.clone(),
-        labels: request.labels.clone(),
-    };
-    let draft = Draft::create(paths, &record.id())?;
-    paths::save_unsynced(&draft.file(RECORD), &record)?;
-    let parent = Parent::base(&image.record.base)?;
-    let delta = blockdev::delta::create(&draft.file(DELTA), disk_size, &parent)?;
-    Ok(Made { draft, vm: Vm { dir: paths.vm(&record.id()), record }, delta })
-}
-
-/// The disk's length: whole sectors, and nothing of the base cut off.
-fn disk_size(image: &Image, asked: Option<u64>) -> Result<u64> {
-    let least = image.record.base.size;
-    let size = asked.unwrap_or(least);
-    if size < least {
-        let what = format!("a disk of {size} bytes is smaller than its image's {least}");
-        return Err(Failure::usage(what).into());
-    }
-    size.checked_next_multiple_of(512)
-        .ok_or_else(|| Failure::usage(format!("a disk of {size} bytes is too large")).into())
 }

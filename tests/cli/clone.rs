@@ -54,7 +54,9 @@ fn bad_names_and_sources_are_refused_with_the_reason() {
     refuses(&store, 2, ["clone", "tiny", &long], "it has 64 characters, 63 are the most");
     refuses(&store, 3, ["clone", "nosuch"], "there is no image nosuch");
     store.ok(["clone", "tiny", "web"]);
-    refuses(&store, 2, ["clone", "web"], "web is a VM; only images can be cloned yet");
+    refuses(&store, 3, ["clone", "web@nosuch"], "web has no snapshot nosuch");
+    refuses(&store, 3, ["clone", "tiny@s1"], "there is no VM tiny");
+    refuses(&store, 2, ["clone", "web@../x"], "'/' is not");
     assert_eq!(names(&store), ["web"]);
 }
 
@@ -67,7 +69,7 @@ fn impossible_machines_are_refused() {
     for memory in ["0", "512", "1000K", "lots"] {
         refuses(&store, 2, ["clone", "tiny", "--memory", memory], "--memory");
     }
-    refuses(&store, 2, ["clone", "tiny", "--disk-size", "1M"], "is smaller than its image's");
+    refuses(&store, 2, ["clone", "tiny", "--disk-size", "1M"], "is smaller than its source's");
     refuses(&store, 3, ["clone", "tiny", "--kernel", "/missing"], "cannot use /missing");
     let folder = text(store.folder()).to_owned();
     refuses(&store, 2, ["clone", "tiny", "--initrd", &folder], "is not a file");

@@ -102,7 +102,7 @@ fn a_delta_of_another_base_is_refused() {
     store.ok(["image", "import", text(&other), "--name", "other"]);
     store.ok(["clone", "other", "stranger"]);
     fs::copy(dir(&store, "stranger").join("delta"), &delta).expect("copied");
-    refuses(&store, 5, ["start", "web"], "is not a delta of the base");
+    refuses(&store, 5, ["start", "web"], "its disk stands on image other, its record says another");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn an_inventory_of_a_newer_version_is_refused() {
     let _ = fs::remove_file(store.folder().join("root/inventory.db-wal"));
     // user_version, big-endian, at byte 60: sqlite.org/fileformat2.html.
     overwrite(&database, 60, &7_u32.to_be_bytes());
-    refuses(&store, 1, ["ls"], "inventory.db is of version 7; this program knows 1");
+    refuses(&store, 1, ["ls"], "inventory.db is of version 7; this program knows 2");
     overwrite(&database, 0, b"no database here");
     refuses(&store, 5, ["ls"], "cannot open the store");
 }

@@ -10,4 +10,5 @@ mod host;
 mod image;
 mod life;
 mod run;
+mod snapshot;
 mod support;

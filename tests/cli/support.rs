@@ -82,7 +82,7 @@ pub fn assert_tidy(store: &Store) {
     assert!(left.is_empty(), "left behind: {left:?}");
     let output = finish(store.command(["doctor", "--format", "json"]));
     let findings: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
-    let checks = ["leftover", "vm", "image", "inventory"];
+    let checks = ["leftover", "vm", "layer", "image", "inventory"];
     let bad: Vec<_> = findings
         .as_array()
         .expect("a list")

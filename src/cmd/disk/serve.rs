@@ -15,7 +15,6 @@ use crate::args;
 use crate::cmd::App;
 use crate::console::Signals;
 use crate::failure::Failure;
-use crate::monitor;
 use crate::output;
 use crate::store::lock::{Holder, Lock, Phase};
 use crate::store::{Image, Store, Vm};
@@ -29,6 +28,7 @@ pub fn serve(app: &App, args: &args::DiskServe) -> Result<()> {
         let vm = store.vm(&args.name)?;
         let image = store.image_with(&vm.record.image)?;
         let mut lock = Lock::take(&vm.dir)?;
+        store.settle_stopped(&vm, &lock)?;
         let socket = listen(&args.nbd)?;
         let before = lock.signature()?;
         lock.sign(&Holder::this_process(Phase::Serving, absolute(&args.nbd)?))?;
@@ -50,7 +50,7 @@ fn serve_vm(
 ) -> Result<()> {
     // From here on there may be data in it, so it must not be forgotten.
     store.sync_vm(vm)?;
-    let stack = Stack::open(&monitor::stack(vm, image))?;
+    let stack = Stack::open(&store.stack(vm)?)?;
     let export = Export {
         name: vm.record.name.to_string(),
         description: format!("the disk of {}, on {}", vm.record.name, image.record.name),

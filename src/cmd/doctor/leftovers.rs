@@ -75,7 +75,7 @@ fn strangers(check: &'static str, dir: &Path, known: &BTreeSet<String>) -> Resul
     Ok(unknown.collect())
 }
 
-fn unusable(
+pub(super) fn unusable(
     check: &'static str,
     name: &str,
     error: &anyhow::Error,
@@ -96,7 +96,7 @@ fn killed(name: &str, dir: &Path) -> Option<Finding> {
     }
 }
 
-fn entries(dir: &Path) -> Result<Vec<String>> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<String>> {
     let read = || {
         let entries = fs::read_dir(dir)?;
         let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));

@@ -7,6 +7,8 @@ use uuid::Uuid;
 use super::*;
 use crate::failure;
 use crate::store::paths::RECORD_VERSION;
+use crate::store::time::Timestamp;
+use crate::store::{image, layer, vm};
 
 fn name(text: &str) -> Name {
     text.parse().expect("a name")
@@ -62,7 +64,9 @@ fn with_vms(names: &[&str]) -> (TempDir, Inventory, Vec<vm::Record>) {
     let vms: Vec<_> = names.iter().map(|name| vm(name, &image)).collect();
     let change = inventory.change().expect("a change");
     change.insert_image(&image).expect("an image");
-    change.insert_vms(vms.iter().map(|vm| (vm, Uuid::new_v4()))).expect("VMs");
+    let parent = image.base.uuid;
+    let new = |record| NewVm { record, delta: Uuid::new_v4(), parent };
+    change.insert_vms(vms.iter().map(new)).expect("VMs");
     change.commit().expect("committed");
     (dir, inventory, vms)
 }
@@ -149,9 +153,9 @@ fn an_inventory_is_made_once_however_many_try() {
 #[test]
 fn an_inventory_of_a_newer_version_is_refused() {
     let (dir, inventory) = inventory();
-    inventory.db.pragma_update(None, "user_version", 2).expect("set");
+    inventory.db.pragma_update(None, "user_version", 3).expect("set");
     let error = Inventory::open(&dir.path().join("inventory.db")).err().expect("refused");
-    assert!(failure::text(&error).contains("is of version 2; this program knows 1"));
+    assert!(failure::text(&error).contains("is of version 3; this program knows 2"));
 }
 
 #[test]
@@ -167,4 +171,82 @@ fn the_log_stays_short_when_every_command_opens_it_anew() {
     let log = inventory.log.metadata().expect("a log").len();
     assert!(log <= 2 * LONG_LOG, "{log} bytes");
     assert_eq!(inventory.images().expect("rows").len(), 201);
+}
+
+/// The layers of VM `vm`: its delta stands on `frozen`, the last of which is on top.
+fn freeze(inventory: &mut Inventory, vm: &vm::Record, frozen: &[&layer::Record]) {
+    let id = vm.id();
+    let mut parent = inventory.parent(&id).expect("a row");
+    let top = inventory.top(&id).expect("a row");
+    let change = inventory.change().expect("a change");
+    for record in frozen {
+        change.link(Link { uuid: record.uuid, parent, size: 4096 }).expect("a link");
+        change.insert_snapshot(record).expect("a snapshot");
+        parent = Some(record.uuid);
+    }
+    change.link(Link { uuid: top, parent, size: 4096 }).expect("a link");
+    change.commit().expect("committed");
+}
+
+fn snapshot(vm: &vm::Record, text: &str) -> layer::Record {
+    layer::Record {
+        version: RECORD_VERSION,
+        uuid: Uuid::new_v4(),
+        name: Some(name(text)),
+        vm: vm.id(),
+        origin: vm.name.clone(),
+        created: Timestamp::now(),
+        notes: String::new(),
+    }
+}
+
+#[test]
+fn a_layer_with_others_on_it_cannot_be_forgotten() {
+    let (_dir, mut inventory, vms) = with_vms(&["a"]);
+    let (s1, s2) = (snapshot(&vms[0], "s1"), snapshot(&vms[0], "s2"));
+    freeze(&mut inventory, &vms[0], &[&s1, &s2]);
+    for layer in [&s1, &s2] {
+        let change = inventory.change().expect("a change");
+        change.forget(layer.uuid).expect_err("something stands on it");
+    }
+    let rows = inventory.layers().expect("rows");
+    assert_eq!(rows.iter().map(|row| row.parent).next_back(), Some(Some(s1.uuid)));
+}
+
+#[test]
+fn snapshots_outlive_their_vm_without_belonging_to_it() {
+    let (_dir, mut inventory, vms) = with_vms(&["a"]);
+    let s1 = snapshot(&vms[0], "s1");
+    freeze(&mut inventory, &vms[0], &[&s1]);
+    assert!(inventory.snapshot(&vms[0].id(), &name("s1")).expect("a row").is_some());
+    let change = inventory.change().expect("a change");
+    change.delete_vm(&vms[0].id()).expect("deleted");
+    let error = change.delete_image(&name("debian")).expect_err("a layer stands on it");
+    assert_eq!(failure::text(&error), "these layers stand on it: a@s1");
+    change.commit().expect("committed");
+    let rows = inventory.layers().expect("rows");
+    assert_eq!((rows[0].vm.as_ref(), rows[0].origin.as_str()), (None, "a"));
+}
+
+#[test]
+fn an_inventory_of_the_first_version_is_brought_up_to_date_as_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("inventory.db");
+    let db = Connection::open(&path).expect("a database");
+    db.execute_batch(STEPS[0]).expect("version 1");
+    db.execute_batch(
+        "INSERT INTO layer VALUES (1, '00000000-0000-0000-0000-000000000001', NULL, 4096);
+         INSERT INTO layer VALUES (2, '00000000-0000-0000-0000-000000000002', 1, 4096);
+         INSERT INTO image VALUES (1, 'debian', 'digest', 1, 0);
+         INSERT INTO vm VALUES ('1', 'a', 1, 2, 1, 64, 'a note', 0);",
+    )
+    .expect("filled");
+    drop(db);
+    for _ in 0..2 {
+        let inventory = Inventory::open(&path).expect("opened");
+        assert_eq!(inventory.vms().expect("rows")[0].notes, "a note");
+        assert_eq!(inventory.parent("1").expect("a row"), Some(Uuid::from_u128(1)));
+        assert!(inventory.layers().expect("rows").is_empty());
+        assert_eq!(version(&inventory.db, &path).expect("a version"), VERSION);
+    }
 }

@@ -1,0 +1,72 @@
+//! Frozen layers: those that are missing, that nobody needs, and that only the files know of.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use uuid::Uuid;
+
+use super::Finding;
+use super::leftovers::{entries, unusable};
+use crate::store::lineage::label;
+use crate::store::{Store, Vm};
+
+/// Looks at every VM's chain, and at every layer.
+///
+/// # Errors
+/// The inventory or a directory cannot be read.
+pub fn find(store: &Store) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let mut used = BTreeSet::new();
+    for row in store.inventory.vms()? {
+        // What is wrong with the VM itself is told elsewhere.
+        let Ok(vm) = store.vm(&row.name) else { continue };
+        match store.chain(&vm) {
+            Ok(chain) => {
+                used.extend(chain.frozen.iter().map(|layer| layer.heading.uuid));
+                findings.extend(unfinished(store, &vm, chain.top.uuid)?);
+            }
+            Err(error) => {
+                let next = format!("offshoot rm {}", row.name);
+                findings.push(unusable("vm", row.name.as_str(), &error, Some(next)));
+            }
+        }
+    }
+    findings.extend(unneeded(store)?);
+    findings.extend(strangers(store, &used)?);
+    Ok(findings)
+}
+
+/// A snapshot that a crash interrupted: the files are ahead of the inventory.
+fn unfinished(store: &Store, vm: &Vm, top: Uuid) -> Result<Option<Finding>> {
+    if store.inventory.top(&vm.record.id())? == top {
+        return Ok(None);
+    }
+    let name = &vm.record.name;
+    let text =
+        format!("{name}: a snapshot was interrupted; nothing is lost, the next completes it");
+    Ok(Some(Finding::warning("layer", text, format!("offshoot snapshot create {name}"))))
+}
+
+fn unneeded(store: &Store) -> Result<Vec<Finding>> {
+    let finding = |row| {
+        let text = format!("nobody needs layer {}", label(&row));
+        Finding::warning("layer", text, "offshoot prune".into())
+    };
+    Ok(store.garbage()?.into_iter().map(finding).collect())
+}
+
+/// Directories without a row that no VM stands on.
+fn strangers(store: &Store, used: &BTreeSet<Uuid>) -> Result<Vec<Finding>> {
+    let rows = store.inventory.layers()?;
+    let known = |name: &str| {
+        let uuid = name.parse::<Uuid>().ok();
+        uuid.is_some_and(|uuid| used.contains(&uuid) || rows.iter().any(|row| row.uuid == uuid))
+    };
+    let dir = store.paths.layers();
+    let unknown = entries(&dir)?.into_iter().filter(|name| !known(name)).map(|name| {
+        let path = dir.join(name);
+        let text = format!("{} is not in the inventory, and no VM stands on it", path.display());
+        Finding::warning("layer", text, format!("if nobody misses it: rm -r {}", path.display()))
+    });
+    Ok(unknown.collect())
+}

@@ -1,0 +1,50 @@
+//! `prune`: layers nobody needs, gone.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{App, ls};
+use crate::args;
+use crate::output::{self, Style, human};
+use crate::store::inventory::LayerRow;
+use crate::store::lineage::label;
+use crate::store::{Store, layer};
+
+/// The keys are stable.
+#[derive(Serialize)]
+struct View {
+    layer: Uuid,
+    label: String,
+    own_bytes: u64,
+}
+
+/// Removes the layers, or says which they are.
+pub fn prune(app: &App, args: &args::Prune) -> Result<()> {
+    let mut store = app.store()?;
+    // While they are there: how much they take cannot be told afterwards.
+    let views: Vec<View> = store.garbage()?.iter().map(|row| View::of(&store, row)).collect();
+    if !args.dry_run {
+        store.prune().context("cannot remove all layers nobody needs")?;
+    }
+    match app.style {
+        Style::Json => output::print_json(&views),
+        Style::Names => output::print(&views.iter().map(View::name).collect::<String>()),
+        Style::Table => output::print(&views.iter().map(View::describe).collect::<String>()),
+    }
+}
+
+impl View {
+    fn of(store: &Store, row: &LayerRow) -> View {
+        let delta = store.paths.layer(row.uuid).join(layer::DELTA);
+        View { layer: row.uuid, label: label(row), own_bytes: ls::bytes_on_disk(&delta) }
+    }
+
+    fn name(&self) -> String {
+        format!("{}\n", self.layer)
+    }
+
+    fn describe(&self) -> String {
+        format!("{} ({}): {}\n", self.layer, self.label, human::bytes(self.own_bytes))
+    }
+}

@@ -1,0 +1,303 @@
+//! Cloning: a new VM with an empty delta on an image, or on a frozen layer of another VM.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::Result;
+use blockdev::base::Digest;
+use blockdev::delta::{self, Heading, Parent, ParentKind};
+use uuid::Uuid;
+
+use super::Store;
+use super::draft::{Busy, Draft};
+use super::freeze::Mark;
+use super::inventory::NewVm;
+use super::layer::Alone;
+use super::name::Name;
+use super::paths::{self, Paths, RECORD_VERSION};
+use super::time::Timestamp;
+use super::vm::{self, Boot, Record, Vm};
+use super::writer::Writer;
+use crate::failure::Failure;
+
+/// vCPUs where neither the request nor the source says otherwise.
+const USUAL_CPUS: u16 = 1;
+/// Guest memory likewise, MiB.
+const USUAL_MEMORY: u64 = 512;
+
+/// `IMAGE`, `VM` or `VM@SNAPSHOT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// An image or a VM.
+    pub name: Name,
+    /// One of the VM's snapshots.
+    pub snapshot: Option<Name>,
+}
+
+impl FromStr for Source {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Source, Failure> {
+        match text.split_once('@') {
+            None => Ok(Source { name: text.parse()?, snapshot: None }),
+            Some((name, snapshot)) => {
+                Ok(Source { name: name.parse()?, snapshot: Some(snapshot.parse()?) })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.snapshot {
+            None => write!(f, "{}", self.name),
+            Some(snapshot) => write!(f, "{}@{snapshot}", self.name),
+        }
+    }
+}
+
+/// What is to be cloned.
+#[derive(Clone, Debug)]
+pub struct CloneRequest {
+    /// Of what.
+    pub source: Source,
+    /// What to call the clones.
+    pub names: Names,
+    /// vCPUs; the source's when not said.
+    pub cpus: Option<u16>,
+    /// Guest memory, MiB; the source's when not said.
+    pub memory_mib: Option<u64>,
+    /// The disk's length in bytes, at least the source's; the source's when not said.
+    pub disk_size: Option<u64>,
+    /// What they boot; the source's where not said.
+    pub boot: Boot,
+    /// For people.
+    pub notes: String,
+    /// For people.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// How clones are called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// After their source, with the next numbers.
+    Next(u32),
+    /// As said.
+    Given(Vec<Name>),
+}
+
+/// What clones have been made.
+#[derive(Debug)]
+pub struct Clones {
+    /// They themselves.
+    pub vms: Vec<Vm>,
+    /// Whether their source was running: they have its disk as a power cut would have left it.
+    pub of_running: bool,
+}
+
+/// What clones stand on, and have in common with it.
+struct Origin {
+    parent: Parent,
+    size: u64,
+    image: Digest,
+    settings: Option<Record>,
+    of_running: bool,
+    /// Held while the layer could be removed.
+    _alone: Option<Alone>,
+}
+
+impl Store {
+    /// Makes linked clones of an image, of a snapshot, or of a VM as it is now: all of them, or
+    /// none. `writer` says who writes to a VM's disk.
+    ///
+    /// # Errors
+    /// There is no such source, a name is taken, the disk would be smaller than the source's, or
+    /// there is no room.
+    pub fn clone(
+        &mut self,
+        request: &CloneRequest,
+        writer: impl Fn(&Vm) -> Result<Writer>,
+    ) -> Result<Clones> {
+        if let Names::Given(names) = &request.names {
+            // Before anything is frozen for them; only a change can be sure.
+            names.iter().try_for_each(|name| self.inventory.refuse_taken(name))?;
+        }
+        let origin = self.origin(&request.source, writer)?;
+        let size = disk_size(origin.size, request.disk_size)?;
+        let _busy = Busy::enter(&self.paths)?;
+        let change = self.inventory.change()?;
+        let names = match &request.names {
+            Names::Next(count) => change.next_names(&request.source.name, *count)?,
+            Names::Given(names) => {
+                change.refuse_taken(names)?;
+                names.clone()
+            }
+        };
+        let make = |name| make(&self.paths, &origin, name, size, request);
+        let mut made = names.into_iter().map(make).collect::<Result<Vec<_>>>()?;
+        change.insert_vms(made.iter().map(|made| NewVm {
+            record: &made.vm.record,
+            delta: made.delta,
+            parent: origin.parent.uuid,
+        }))?;
+        for made in &mut made {
+            made.draft.publish(made.vm.dir.clone())?;
+        }
+        change.commit()?;
+        let vms = made.into_iter().map(Made::keep).collect();
+        Ok(Clones { vms, of_running: origin.of_running })
+    }
+
+    fn origin(
+        &mut self,
+        source: &Source,
+        writer: impl Fn(&Vm) -> Result<Writer>,
+    ) -> Result<Origin> {
+        if self.inventory.vm(&source.name)?.is_none() {
+            if source.snapshot.is_some() {
+                let what = format!("there is no VM {}", source.name);
+                return Err(Failure::not_found(what).hint("offshoot ls -a").into());
+            }
+            return self.image_origin(&source.name);
+        }
+        let vm = self.vm(&source.name)?;
+        let alone = Alone::enter(&self.paths)?;
+        match &source.snapshot {
+            Some(snapshot) => {
+                let layer = self.layer(self.snapshot(&vm, snapshot)?.uuid)?;
+                Ok(Origin::of(vm, layer.heading.as_parent(), layer.heading.size, alone))
+            }
+            None => {
+                let writer = writer(&vm)?;
+                let (parent, size) = self.frozen_state(&alone, &vm, &writer)?;
+                let of_running = matches!(writer, Writer::Monitor(_));
+                Ok(Origin { of_running, ..Origin::of(vm, parent, size, alone) })
+            }
+        }
+    }
+
+    fn image_origin(&self, name: &Name) -> Result<Origin> {
+        let image = self.image(name)?;
+        Ok(Origin {
+            parent: Parent::base(&image.record.base)?,
+            size: image.record.base.size,
+            image: image.record.digest,
+            settings: None,
+            of_running: false,
+            _alone: None,
+        })
+    }
+
+    /// What a VM's disk is now, as a parent of others; frozen first unless nothing was written
+    /// since it last was.
+    fn frozen_state(&mut self, alone: &Alone, vm: &Vm, writer: &Writer) -> Result<(Parent, u64)> {
+        self.settle(alone, vm, writer)?;
+        let top = vm.heading()?;
+        if matches!(writer, Writer::Nobody(_)) && stands_for(&top, vm)? {
+            return Ok((top.parent, top.size));
+        }
+        let (uuid, _) = self.freeze(alone, vm, writer, Mark::default())?;
+        let heading = self.layer(uuid)?.heading;
+        Ok((heading.as_parent(), heading.size))
+    }
+}
+
+/// Whether an empty delta's parent is all there is of a disk.
+fn stands_for(top: &Heading, vm: &Vm) -> Result<bool> {
+    let whole = top.parent.kind != ParentKind::Nothing && top.size >= top.parent.size;
+    Ok(whole && delta::inspect(&vm.delta())?.owned_blocks == 0)
+}
+
+impl Origin {
+    fn of(vm: Vm, parent: Parent, size: u64, alone: Alone) -> Origin {
+        Origin {
+            parent,
+            size,
+            image: vm.record.image.clone(),
+            settings: Some(vm.record),
+            of_running: false,
+            _alone: Some(alone),
+        }
+    }
+
+    fn boot(&self, asked: &Boot) -> Boot {
+        let own = self.settings.as_ref().map(|record| record.boot.clone()).unwrap_or_default();
+        Boot {
+            kernel: asked.kernel.clone().or(own.kernel),
+            initrd: asked.initrd.clone().or(own.initrd),
+            cmdline: asked.cmdline.clone().or(own.cmdline),
+        }
+    }
+}
+
+/// A clone that is whole, and not known to the inventory yet.
+struct Made {
+    draft: Draft,
+    vm: Vm,
+    delta: Uuid,
+}
+
+impl Made {
+    fn keep(self) -> Vm {
+        self.draft.keep();
+        self.vm
+    }
+}
+
+/// Makes one clone in `tmp/`.
+fn make(
+    paths: &Paths,
+    origin: &Origin,
+    name: Name,
+    disk_size: u64,
+    request: &CloneRequest,
+) -> Result<Made> {
+    let settings = origin.settings.as_ref();
+    let record = Record {
+        version: RECORD_VERSION,
+        name,
+        uuid: Uuid::new_v4(),
+        image: origin.image.clone(),
+        disk_size,
+        cpus: request.cpus.or(settings.map(|own| own.cpus)).unwrap_or(USUAL_CPUS),
+        memory_mib: request
+            .memory_mib
+            .or(settings.map(|own| own.memory_mib))
+            .unwrap_or(USUAL_MEMORY),
+        created: Timestamp::now(),
+        notes: request.notes.clone(),
+        boot: origin.boot(&request.boot),
+        labels: request.labels.clone(),
+    };
+    let draft = Draft::create(paths, &record.id())?;
+    paths::save_unsynced(&draft.file(vm::RECORD), &record)?;
+    let delta = delta::create(&draft.file(vm::DELTA), disk_size, &origin.parent)?;
+    Ok(Made { draft, vm: Vm { dir: paths.vm(&record.id()), record }, delta })
+}
+
+/// The disk's length: whole sectors, and nothing of the source cut off.
+fn disk_size(least: u64, asked: Option<u64>) -> Result<u64> {
+    let size = asked.unwrap_or(least);
+    if size < least {
+        let what = format!("a disk of {size} bytes is smaller than its source's {least}");
+        return Err(Failure::usage(what).into());
+    }
+    size.checked_next_multiple_of(512)
+        .ok_or_else(|| Failure::usage(format!("a disk of {size} bytes is too large")).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_a_name_or_a_name_and_a_snapshot() {
+        let parse = |text: &str| text.parse::<Source>().map(|source| source.to_string());
+        assert_eq!(parse("web").expect("a source"), "web");
+        assert_eq!(parse("web@s1").expect("a source"), "web@s1");
+        for bad in ["", "@", "web@", "@s1", "web@s1@s2", "web@../x"] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

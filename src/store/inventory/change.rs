@@ -1,0 +1,176 @@
+//! Changing the inventory: all of a change, or nothing of it.
+
+use anyhow::{Context, Result};
+use rusqlite::{OptionalExtension, Transaction};
+use uuid::Uuid;
+
+use super::{refuse_taken, signed};
+use crate::failure::Failure;
+use crate::store::image;
+use crate::store::name::Name;
+use crate::store::vm;
+
+/// A change under way; dropped without [`commit`](Change::commit) it never happened.
+pub struct Change<'a> {
+    pub(super) tx: Transaction<'a>,
+}
+
+/// A VM to be known from now on.
+pub struct NewVm<'a> {
+    /// Its record.
+    pub record: &'a vm::Record,
+    /// Its delta.
+    pub delta: Uuid,
+    /// What that stands on.
+    pub parent: Uuid,
+}
+
+impl<'a> Change<'a> {
+    pub(super) fn new(tx: Transaction<'a>) -> Change<'a> {
+        Change { tx }
+    }
+
+    /// Refuses names that an image or a VM already has: `clone NAME` must mean one thing.
+    ///
+    /// # Errors
+    /// One is taken, or the database cannot be read.
+    pub fn refuse_taken(&self, names: &[Name]) -> Result<()> {
+        refuse_taken(&self.tx, names)
+    }
+
+    /// The next `count` free names `prefix-1`, `prefix-2`, ...; numbers below one in use are
+    /// not used again.
+    ///
+    /// # Errors
+    /// The database cannot be read, or the names come out too long.
+    pub fn next_names(&self, prefix: &Name, count: u32) -> Result<Vec<Name>> {
+        // '.' follows '-' in ASCII, so this is the range of everything that starts with `prefix-`.
+        let sql = "SELECT name FROM vm WHERE name > ?1 || '-' AND name < ?1 || '.'
+                   UNION ALL SELECT name FROM image WHERE name > ?1 || '-' AND name < ?1 || '.'";
+        let mut query = self.tx.prepare(sql)?;
+        let mut rows = query.query([prefix.as_str()])?;
+        let mut last = 0_u32;
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            let number = name.get(prefix.as_str().len() + 1..).and_then(|n| n.parse().ok());
+            last = last.max(number.unwrap_or(0));
+        }
+        let end = last.checked_add(count).context("the numbers of its clones are used up")?;
+        (last + 1..=end).map(|n| Ok(format!("{prefix}-{n}").parse()?)).collect()
+    }
+
+    /// The name of the image with this digest.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn image_with(&self, digest: &str) -> Result<Option<String>> {
+        let sql = "SELECT name FROM image WHERE digest = ?1";
+        Ok(self.tx.query_row(sql, [digest], |row| row.get(0)).optional()?)
+    }
+
+    /// Adds an image.
+    ///
+    /// # Errors
+    /// Its name or digest is taken, or the database cannot be written.
+    pub fn insert_image(&self, image: &image::Record) -> Result<()> {
+        let base = &image.base;
+        self.tx.execute(
+            "INSERT INTO layer (uuid, size) VALUES (?1, ?2)",
+            (base.uuid.to_string(), signed(base.size)?),
+        )?;
+        self.tx.execute(
+            "INSERT INTO image (name, digest, base, created) VALUES (?1, ?2, ?3, ?4)",
+            (
+                image.name.as_str(),
+                image.digest.as_str(),
+                self.tx.last_insert_rowid(),
+                image.created.millis(),
+            ),
+        )?;
+        Ok(())
+    }
+
+    /// Adds VMs.
+    ///
+    /// # Errors
+    /// What one stands on is gone, a name is taken, or the database cannot be written.
+    pub fn insert_vms<'v>(&self, vms: impl IntoIterator<Item = NewVm<'v>>) -> Result<()> {
+        let mut layer = self.tx.prepare(
+            "INSERT INTO layer (uuid, parent, size)
+             SELECT ?1, id, ?2 FROM layer WHERE uuid = ?3",
+        )?;
+        let mut row = self.tx.prepare(
+            "INSERT INTO vm (id, name, image, layer, cpus, memory_mib, notes, created)
+             SELECT ?1, ?2, id, ?3, ?4, ?5, ?6, ?7 FROM image WHERE digest = ?8",
+        )?;
+        for NewVm { record: vm, delta, parent } in vms {
+            let gone = || Failure::not_found("what it is a clone of was removed meanwhile");
+            let size = signed(vm.disk_size)?;
+            let added = layer.execute((delta.to_string(), size, parent.to_string()))?;
+            anyhow::ensure!(added == 1, gone());
+            let added = row.execute((
+                vm.id(),
+                vm.name.as_str(),
+                self.tx.last_insert_rowid(),
+                vm.cpus,
+                signed(vm.memory_mib)?,
+                &vm.notes,
+                vm.created.millis(),
+                &vm.image,
+            ))?;
+            anyhow::ensure!(added == 1, gone());
+            for (key, value) in &vm.labels {
+                let sql = "INSERT INTO label (vm, key, value) VALUES (?1, ?2, ?3)";
+                self.tx.execute(sql, (vm.id(), key, value))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an image out.
+    ///
+    /// # Errors
+    /// VMs or layers stand on it: they are named. Or the database cannot be written.
+    pub fn delete_image(&self, name: &Name) -> Result<()> {
+        let dependents = self.dependents(name)?;
+        if !dependents.is_empty() {
+            let list = dependents.join(", ");
+            return Err(Failure::in_use(format!("these VMs stand on it: {list}"))
+                .hint(format!("offshoot rm {}", dependents.join(" ")))
+                .into());
+        }
+        self.refuse_layers_on(name)?;
+        let sql = "DELETE FROM image WHERE name = ?1 RETURNING base";
+        let base: Option<i64> =
+            self.tx.query_row(sql, [name.as_str()], |row| row.get(0)).optional()?;
+        self.tx.execute("DELETE FROM layer WHERE id = ?1", [base])?;
+        Ok(())
+    }
+
+    fn dependents(&self, image: &Name) -> Result<Vec<String>> {
+        let sql = "SELECT vm.name FROM vm JOIN image ON image.id = vm.image
+                   WHERE image.name = ?1 ORDER BY vm.name";
+        let mut query = self.tx.prepare(sql)?;
+        let names = query.query_map([image.as_str()], |row| row.get(0))?;
+        Ok(names.collect::<Result<_, _>>()?)
+    }
+
+    /// Takes a VM out, with its labels.
+    ///
+    /// # Errors
+    /// Others stand on its layer, or the database cannot be written.
+    pub fn delete_vm(&self, id: &str) -> Result<()> {
+        let sql = "DELETE FROM vm WHERE id = ?1 RETURNING layer";
+        let layer: Option<i64> = self.tx.query_row(sql, [id], |row| row.get(0)).optional()?;
+        self.tx.execute("DELETE FROM layer WHERE id = ?1", [layer])?;
+        Ok(())
+    }
+
+    /// Makes it happen: for every process from now on, and durably after [`Inventory::sync`].
+    ///
+    /// # Errors
+    /// The database cannot be written; nothing happened then.
+    pub fn commit(self) -> Result<()> {
+        self.tx.commit().context("cannot write the inventory")
+    }
+}

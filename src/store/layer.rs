@@ -1,0 +1,135 @@
+//! Frozen layers: `layers/<uuid>/{delta,layer.toml,owners}`. What a layer stands on its delta's
+//! header says; the record is for people.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use blockdev::ErrorKind;
+use blockdev::delta::{self, Heading};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Store;
+use super::name::Name;
+use super::paths::{Paths, load};
+use super::time::Timestamp;
+use crate::failure::{Code, Failure};
+
+/// The file names in a layer's directory.
+pub const DELTA: &str = "delta";
+/// The merged owner map of the chain up to this layer: a cache.
+pub const OWNERS: &str = "owners";
+pub(super) const RECORD: &str = "layer.toml";
+
+/// `layer.toml`: what people know a layer by.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Of this file's layout.
+    pub version: u32,
+    /// Of the delta; names the directory.
+    pub uuid: Uuid,
+    /// What the snapshot is called; absent where the layer was frozen for a clone.
+    #[serde(default)]
+    pub name: Option<Name>,
+    /// The id of the VM it belongs to, which may be gone.
+    pub vm: String,
+    /// What that VM was called.
+    pub origin: Name,
+    /// When it was frozen.
+    pub created: Timestamp,
+    /// What people wrote about it.
+    #[serde(default)]
+    pub notes: String,
+}
+
+/// A layer in the store.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// What its delta's header says.
+    pub heading: Heading,
+}
+
+impl Layer {
+    /// Its delta.
+    pub fn delta(&self) -> PathBuf {
+        self.dir.join(DELTA)
+    }
+
+    /// Where the owner map of the chain up to it is kept.
+    pub fn owners(&self) -> PathBuf {
+        self.dir.join(OWNERS)
+    }
+
+    /// What people know it by.
+    ///
+    /// # Errors
+    /// The record is missing or damaged.
+    pub fn record(&self) -> Result<Record> {
+        load(&self.dir.join(RECORD))
+    }
+}
+
+impl Store {
+    /// The frozen layer of this uuid.
+    ///
+    /// # Errors
+    /// It is missing, damaged, or another one.
+    pub fn layer(&self, uuid: Uuid) -> Result<Layer> {
+        let dir = self.paths.layer(uuid);
+        let path = dir.join(DELTA);
+        let heading = own_heading(&path)?;
+        if heading.uuid != uuid {
+            let what = format!("{} is layer {}, not {uuid}", path.display(), heading.uuid);
+            return Err(Failure::new(Code::Integrity, what).hint("offshoot doctor").into());
+        }
+        Ok(Layer { dir, heading })
+    }
+}
+
+/// What the header of a delta of this store says. That there is none is damage, not a wrong name.
+///
+/// # Errors
+/// It is missing, damaged, or of a newer version.
+pub fn own_heading(path: &Path) -> Result<Heading> {
+    delta::heading(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => {
+            let what = Failure::new(Code::Integrity, "a layer is missing").hint("offshoot doctor");
+            anyhow::Error::new(error).context(what)
+        }
+        _ => error.into(),
+    })
+}
+
+/// Held by the one process that changes which layers there are, or which stands on which.
+pub struct Alone {
+    _layers: File,
+}
+
+impl Alone {
+    /// Waits until nobody else does.
+    ///
+    /// # Errors
+    /// There is no such directory.
+    pub fn enter(paths: &Paths) -> Result<Alone> {
+        let path = paths.layers();
+        let layers =
+            File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&layers, FlockOperation::LockExclusive))
+            .context("cannot lock layers/")?;
+        Ok(Alone { _layers: layers })
+    }
+}
+
+/// Makes a file's content durable, whoever wrote it.
+///
+/// # Errors
+/// It cannot be opened, or the filesystem refuses.
+pub(super) fn sync_file(path: &Path) -> Result<()> {
+    let sync = || File::open(path)?.sync_all();
+    sync().with_context(|| format!("cannot sync {}", path.display()))
+}

@@ -1,0 +1,117 @@
+//! Removing a snapshot: what stands on it takes what it needs of it, and stands on what is below.
+//!
+//! ```text
+//!   base ◄── s1 ◄── s2 ◄── web          base ◄── s2 ◄── web
+//!            └ to go                             └ owns what it needed of s1
+//! ```
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use blockdev::copy::Watch;
+use blockdev::{Pace, Stack, StackSpec, rebase_frozen};
+use uuid::Uuid;
+use vmm::layers::Operation;
+
+use super::Store;
+use super::layer::{Alone, Layer};
+use super::lineage::Child;
+use super::name::Name;
+use super::vm::Vm;
+use super::writer::Writer;
+use crate::failure::Failure;
+
+impl Store {
+    /// Removes a snapshot. The one VM or snapshot that stands on it, if one does, is given what it
+    /// needs of it.
+    ///
+    /// # Errors
+    /// There is no such snapshot; several stand on it: they are named; the one that does is in
+    /// use; there is no room; or `watch` broke it off. Every disk reads as it did.
+    pub fn remove_snapshot(
+        &mut self,
+        vm: &Vm,
+        name: &Name,
+        writer: impl Fn(&Vm) -> Result<Writer>,
+        watch: Watch<'_>,
+    ) -> Result<()> {
+        let alone = Alone::enter(&self.paths)?;
+        if let Ok(writer) = writer(vm) {
+            self.settle(&alone, vm, &writer)?;
+        }
+        let row = self.snapshot(vm, name)?;
+        let lineage = self.lineage()?;
+        match lineage.children(row.uuid) {
+            [] => {}
+            [child] => self.lift(&alone, row.uuid, child, writer, watch)?,
+            several => {
+                let list: Vec<_> = several.iter().map(|child| lineage.label_of(child)).collect();
+                let what = format!("several stand on it: {}", list.join(", "));
+                let hint = "remove or flatten all of them but one";
+                return Err(Failure::in_use(what).hint(hint).into());
+            }
+        }
+        self.remove_layer(&alone, row.uuid)?;
+        self.collect(&alone, &row.parent.into_iter().collect::<BTreeSet<_>>())
+    }
+
+    /// Has `child`, which stands on `layer`, stand on what that stands on.
+    fn lift(
+        &mut self,
+        alone: &Alone,
+        layer: Uuid,
+        child: &Child,
+        writer: impl Fn(&Vm) -> Result<Writer>,
+        watch: Watch<'_>,
+    ) -> Result<()> {
+        let below = self.below(&self.layer(layer)?)?;
+        match child {
+            Child::Layer(uuid) => {
+                let child = self.layer(*uuid)?;
+                let spec = self.below(&child)?;
+                let spec = StackSpec { delta: Some(child.delta()), ..spec };
+                rebase_frozen(&spec, &below, Pace::Beside, watch)?;
+                self.index_layer(*uuid)
+            }
+            Child::Vm(name) => {
+                let vm = self.vm(name)?;
+                let writer = writer(&vm)?;
+                self.settle(alone, &vm, &writer)?;
+                self.stand(&vm, &writer, &below, watch)?;
+                self.index(&vm)
+            }
+        }
+    }
+
+    /// Has a VM's delta stand on the chain `below`, and take up what reads otherwise there.
+    pub(super) fn stand(
+        &self,
+        vm: &Vm,
+        writer: &Writer,
+        below: &StackSpec,
+        watch: Watch<'_>,
+    ) -> Result<()> {
+        match writer {
+            Writer::Nobody(_) => {
+                Ok(Stack::open(&self.stack(vm)?)?.rebase(below, Pace::Full, watch)?)
+            }
+            Writer::Monitor(monitor) => {
+                monitor.perform(&Operation::Rebase { below: below.clone() }, watch)
+            }
+        }
+    }
+
+    /// What a frozen layer stands on, as a disk that is only read.
+    pub(super) fn below(&self, layer: &Layer) -> Result<StackSpec> {
+        Ok(self.chain_below(layer.heading.clone())?.below())
+    }
+
+    /// Brings the inventory to what a frozen layer's header says.
+    fn index_layer(&mut self, uuid: Uuid) -> Result<()> {
+        let heading = self.layer(uuid)?.heading;
+        let change = self.inventory.change()?;
+        change.link(super::freeze::link(&heading))?;
+        change.commit()?;
+        self.inventory.sync()
+    }
+}
