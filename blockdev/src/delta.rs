@@ -24,7 +24,6 @@ use crate::io::{FileStorage, Storage};
 use crate::open::unlocked;
 use crate::{Error, Result};
 
-pub(crate) use bitmap::Bitmap;
 use format::COPIES;
 pub(crate) use format::{
     BLOCK, BLOCK_LEN, Header, MAX_SIZE, SECTOR, SECTOR_BLOCKS, SECTOR_LEN, SECTOR_WORDS,

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::base::OpenBase;
 use crate::buffers::Buffers;
 use crate::chain::{Below, Chain};
-use crate::delta::{BLOCK, BLOCK_LEN, Delta, Frozen, Permit, SECTOR, State};
+use crate::delta::{BLOCK, BLOCK_LEN, Delta, Frozen, Header, Permit, SECTOR, State};
 use crate::io::Storage;
 use crate::io::wakeup::Wakeup;
 use crate::owners::Owners;
@@ -48,14 +48,14 @@ struct Layer {
 }
 
 /// A chain in use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Layers {
     /// From the bottom up. Without a base, nothing ever is at 0.
     files: Vec<Option<Layer>>,
     /// How many bytes of each merged layer show through the merged ones above it.
     limits: Vec<u64>,
     /// Of the merged layers: `limits.len()` of them, the base with them.
-    owners: Owners,
+    owners: Arc<Owners>,
     /// Those between the merged ones and the delta, from the bottom up.
     recent: Vec<Arc<Delta>>,
     delta: Option<Arc<Delta>>,
@@ -69,7 +69,7 @@ impl Layers {
         let base_size = base.as_ref().map_or(0, |base| base.identity().size);
         let frozen_size = frozen.last().map(|layer| layer.header().size);
         let size = match &delta {
-            Some(delta) => delta.header().size,
+            Some(delta) => delta.size(),
             None => frozen_size.unwrap_or(base_size.next_multiple_of(SECTOR)),
         };
         let mut files = vec![base.map(Layer::base)];
@@ -78,7 +78,14 @@ impl Layers {
         let limits = limits(&files, top);
         let delta = delta.map(Arc::new);
         files.extend(delta.iter().map(|delta| Some(Layer::delta(delta))));
+        let owners = Arc::new(owners);
         Layers { files, limits, owners, recent: Vec::new(), delta, size }
+    }
+
+    /// The same at the length its delta has now.
+    pub(crate) fn resized(&self) -> Layers {
+        let size = self.delta.as_ref().map_or(self.size, |delta| delta.size());
+        Layers { size, ..self.clone() }
     }
 
     /// The same with `top`, which must stand on the present delta, as the delta.
@@ -88,7 +95,7 @@ impl Layers {
         let mut recent = self.recent.clone();
         recent.extend(self.delta.clone());
         let (limits, owners) = (self.limits.clone(), self.owners.clone());
-        let size = top.header().size;
+        let size = top.size();
         Layers { files, limits, owners, recent, delta: Some(top), size }
     }
 
@@ -102,7 +109,7 @@ impl Layers {
     pub(crate) fn under(mut self, delta: &Arc<Delta>) -> Layers {
         let visible = self.limits.last().copied().unwrap_or(0);
         self.files.push(Some(Layer { visible, ..Layer::delta(delta) }));
-        self.size = delta.header().size;
+        self.size = delta.size();
         self.delta = Some(Arc::clone(delta));
         self
     }
@@ -127,13 +134,13 @@ impl Layers {
 
     /// The same with all but the delta merged.
     pub(crate) fn merged(&self) -> Result<Layers> {
-        let mut owners = self.owners.clone();
+        let mut owners = Arc::clone(&self.owners);
         for (index, delta) in (self.limits.len()..).zip(&self.recent) {
             let no_memory = |_| Error::Memory { path: delta.path().into() };
-            owners = owners.under(delta.bitmap(), index).map_err(no_memory)?;
+            owners = Arc::new(owners.under(delta, index).map_err(no_memory)?);
         }
         let merged = self.limits.len() + self.recent.len();
-        let top = self.recent.last().map_or_else(|| self.top_limit(), |top| top.header().size);
+        let top = self.recent.last().map_or_else(|| self.top_limit(), |top| top.size());
         let limits = limits(&self.files[..merged], top);
         let (files, delta) = (self.files.clone(), self.delta.clone());
         Ok(Layers { files, limits, owners, recent: Vec::new(), delta, size: self.size })
@@ -191,7 +198,7 @@ impl Layers {
     /// Bytes of memory that knowing where everything is takes.
     pub(crate) fn memory(&self) -> usize {
         let deltas = self.recent.iter().chain(&self.delta);
-        self.owners.memory() + deltas.map(|delta| delta.bitmap().memory()).sum::<usize>()
+        self.owners.memory() + deltas.map(|delta| bytes(delta.blocks().div_ceil(8))).sum::<usize>()
     }
 
     /// The place of the first byte of `range`, and how many bytes from there on lie in a row.
@@ -408,7 +415,8 @@ impl Layers {
     /// That `top` may become the delta.
     pub(crate) fn check_top(&self, top: &Delta) -> Result<()> {
         let delta = self.delta()?;
-        Below::Delta(delta.path(), delta.header()).check(top.path(), top.header())
+        let header = Header { size: delta.size(), ..delta.header().clone() };
+        Below::Delta(delta.path(), &header).check(top.path(), top.header())
     }
 }
 

@@ -20,7 +20,7 @@ mod tests;
 use std::collections::TryReserveError;
 use std::ops::Range;
 
-use crate::delta::{Bitmap, SECTOR_BLOCKS, SECTOR_WORDS, SectorBits};
+use crate::delta::{Delta, SECTOR_BLOCKS, SECTOR_WORDS, SectorBits};
 
 pub(crate) use build::build;
 pub(crate) use file::{Key, load, save};
@@ -74,11 +74,12 @@ impl Owners {
     ///
     /// # Errors
     /// There is no memory for it.
-    pub(crate) fn under(&self, bitmap: &Bitmap, owner: usize) -> Result<Owners, TryReserveError> {
+    pub(crate) fn under(&self, delta: &Delta, owner: usize) -> Result<Owners, TryReserveError> {
         let owner = Owner::try_from(owner).expect("a chain has fewer layers");
         let mut chunks = Vec::new();
-        chunks.try_reserve_exact(bitmap.sectors().len())?;
-        for (index, bits) in bitmap.sectors().enumerate() {
+        let sectors = delta.bitmap().sectors(delta.blocks());
+        chunks.try_reserve_exact(sectors.len())?;
+        for (index, bits) in sectors.enumerate() {
             let below = self.chunks.get(index).unwrap_or(&Chunk::One(0));
             chunks.push(below.under(&bits, owner));
         }

@@ -76,15 +76,11 @@ impl Bitmap {
         (owned, block.min(blocks.end) - blocks.start)
     }
 
-    /// The bits of each sector, as they are now.
-    pub(crate) fn sectors(&self) -> impl ExactSizeIterator<Item = SectorBits> {
-        let sectors = self.words.chunks_exact(SECTOR_WORDS);
+    /// The bits of each sector of the first `blocks`, as they are now.
+    pub(crate) fn sectors(&self, blocks: u64) -> impl ExactSizeIterator<Item = SectorBits> {
+        let end = index(blocks.div_ceil(SECTOR_BLOCKS)) * SECTOR_WORDS;
+        let sectors = self.words[..end].chunks_exact(SECTOR_WORDS);
         sectors.map(|words| std::array::from_fn(|word| words[word].load(Ordering::Acquire)))
-    }
-
-    /// Bytes of memory it takes at most.
-    pub(crate) fn memory(&self) -> usize {
-        size_of_val(&self.words[..])
     }
 
     /// Makes `blocks` owned. What they own must have been written completely.

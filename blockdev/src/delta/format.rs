@@ -251,6 +251,12 @@ impl Header {
         self.size.div_ceil(BLOCK)
     }
 
+    /// Blocks of the largest disk this delta has a bitmap for.
+    pub(crate) fn most_blocks(&self) -> u64 {
+        let blocks = (self.bitmap_capacity / SECTOR).saturating_mul(SECTOR_BLOCKS);
+        blocks.min(MAX_SIZE / BLOCK).max(self.blocks())
+    }
+
     /// The file is at least this long, in bytes.
     pub(crate) fn file_len(&self) -> u64 {
         self.data_offset + self.blocks() * BLOCK

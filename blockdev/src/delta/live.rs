@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::bitmap::{Bitmap, Snapshot};
@@ -30,7 +30,10 @@ const SECTORS_AT_ONCE: usize = 128;
 pub(crate) struct Delta {
     path: PathBuf,
     storage: Arc<dyn Storage>,
+    /// As it was when the delta was opened; the disk's length is `size`.
     header: Header,
+    size: AtomicU64,
+    /// Also of blocks that the disk may grow by.
     bitmap: Bitmap,
     locks: Arc<RangeLocks>,
     commits: Commits,
@@ -61,11 +64,12 @@ impl Delta {
     pub(crate) fn load(path: &Path, storage: Arc<dyn Storage>) -> Result<Delta> {
         let header = load::header(&*storage, path)?;
         let bitmap =
-            Bitmap::new(header.blocks()).map_err(|_| Error::Memory { path: path.into() })?;
+            Bitmap::new(header.most_blocks()).map_err(|_| Error::Memory { path: path.into() })?;
         load::bitmap(&*storage, path, &header, false, |sector, bits| bitmap.load(sector, bits))?;
         Ok(Delta {
             path: path.into(),
             storage,
+            size: AtomicU64::new(header.size),
             header,
             bitmap,
             locks: Arc::default(),
@@ -99,6 +103,21 @@ impl Delta {
 
     pub(crate) fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The disk's length in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// It has this length from now on, also in the file.
+    pub(super) fn set_size(&self, size: u64) {
+        self.size.store(size, Ordering::Release);
+    }
+
+    /// Blocks of the disk, the last one perhaps in part.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.size().div_ceil(BLOCK)
     }
 
     /// Where in the file byte `at` of the disk lies, if it is owned.
@@ -140,7 +159,7 @@ impl Delta {
 
     /// Whether nothing was ever written to it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.bitmap.run(0..self.header.blocks()) == (false, self.header.blocks())
+        self.bitmap.run(0..self.blocks()) == (false, self.blocks())
     }
 
     /// Says in the file that nothing is written to this any more, and lets others read it. It has

@@ -142,7 +142,7 @@ impl Delta {
     /// Gives the disk another length; what is new are zeroes.
     pub(crate) fn resize(&self, size: u64) -> Result<()> {
         valid_size(size).map_err(|why| Error::Size { size, why })?;
-        let old = self.header().size;
+        let old = self.size();
         if size > old {
             self.make_room(size)?;
             // A longer disk may have left something there, with its bits.
@@ -160,6 +160,7 @@ impl Delta {
             self.store(&[0; BLOCK_LEN][..tail(size)], size)?;
             self.storage().set_len(len).map_err(|error| self.write_failed(error, len))?;
         }
+        self.set_size(size);
         Ok(())
     }
 

@@ -3,7 +3,27 @@
 use std::path::Path;
 
 use crate::delta::Delta;
-use crate::{Error, Result};
+use crate::{Error, Result, Stack};
+
+impl Stack {
+    /// Makes the disk `size` bytes long, at least as long as it is. What is new reads as zeroes.
+    /// Disks on it have the new length as soon as they are polled.
+    ///
+    /// # Errors
+    /// It would be shorter, the delta was not made for so large a disk, another operation is under
+    /// way, the disk is read-only, or the filesystem fails. It then has its old length.
+    pub fn grow(&self, size: u64) -> Result<()> {
+        let _alone = self.change()?;
+        let layers = self.current.get();
+        let delta = layers.delta()?;
+        if size < delta.size() {
+            return Err(Error::Size { size, why: "a disk in use can only grow" });
+        }
+        delta.resize(size)?;
+        self.current.publish(layers.resized());
+        Ok(())
+    }
+}
 
 /// Makes the disk of the live delta at `path`, which nobody has open, `size` bytes long. What is
 /// new reads as zeroes, also what a longer disk once held there.

@@ -382,6 +382,32 @@ fn a_disk_made_smaller_and_larger_again_has_lost_what_was_behind() {
 }
 
 #[test]
+fn a_disk_in_use_grows_and_its_snapshots_keep_their_length() {
+    for engine in ENGINES {
+        let mut chain = Chain::new(&pattern(20_000, 1), 20_480);
+        let stack = chain.clone.open();
+        let mut disk = stack.disk(engine).unwrap();
+        write(&mut *disk, 16_384, &[7; 4096]).unwrap();
+        assert_eq!(stack.grow(8192).unwrap_err().kind(), ErrorKind::Invalid);
+        // Past what the bitmap's first sectors speak of.
+        stack.grow(64 << 20).unwrap();
+        disk.poll(&mut Vec::new()).unwrap();
+        assert_eq!((disk.size(), stack.size()), (64 << 20, 64 << 20));
+        write(&mut *disk, (64 << 20) - 8192, &[9; 4096]).unwrap();
+        run(&mut *disk, Op::Flush).unwrap();
+        let top = chain.top();
+        top[16_384..].fill(7);
+        top.resize(64 << 20, 0);
+        top[(64 << 20) - 8192..(64 << 20) - 4096].fill(9);
+        assert!(read(&mut *disk, 0, 64 << 20).unwrap() == *chain.top());
+        drop((disk, stack));
+        chain.check(engine);
+        chain.snapshot(512);
+        chain.check_all(engine);
+    }
+}
+
+#[test]
 fn states_follow_the_life_of_a_layer() {
     let mut chain = deep(1, 8);
     let parent = chain.spec().frozen[0].clone();
