@@ -59,8 +59,10 @@ pub trait VirtioDevice: Send {
     fn features(&self) -> u64;
     /// The largest size of each of its queues, powers of two.
     fn queue_sizes(&self) -> &[u16];
-    /// Its configuration space, which does not change.
+    /// Its configuration space, which only [`refresh`](VirtioDevice::refresh) changes.
     fn config(&self) -> &[u8];
+    /// Looks again at what is behind it, which somebody has changed.
+    fn refresh(&mut self) {}
     /// Serves `queues`, those the driver has set up, until `stop` is raised and nothing is in
     /// flight any more. Called again after a pause with the same queues, after a reset with
     /// others.

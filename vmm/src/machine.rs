@@ -161,6 +161,19 @@ impl Machine {
         self.layers.begin(stack, operation)
     }
 
+    /// Makes the first disk `size` bytes long and tells the guest. Pauses it for that.
+    ///
+    /// # Errors
+    /// There is no disk, or as [`Stack::grow`]; the machine then goes on as before.
+    pub fn grow(&mut self, size: u64) -> Result<()> {
+        let &(letter, ref stack) = self.stacks.first().ok_or(Error::NoDisk)?;
+        stack.grow(size).map_err(|source| Error::Disk { letter, source })?;
+        let was_running = self.condition() == Condition::Running;
+        self.pause();
+        self.transports.iter().for_each(|transport| lock(transport).refresh());
+        if was_running { self.resume() } else { Ok(()) }
+    }
+
     /// The last such operation.
     pub fn layers(&self) -> &Layers {
         &self.layers

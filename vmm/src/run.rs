@@ -100,6 +100,7 @@ fn answer(call: Call, spec: &Spec, machine: &mut Machine, stopped: &mut bool) ->
             Ok(pause) => return Response::json(&Snapshot::new(pause)),
             Err(error) => Err(error),
         },
+        Call::Grow { size } => machine.grow(size),
         Call::Begin(operation) => machine.begin(operation),
         Call::Progress => return Response::json(&machine.layers().status()),
         Call::BreakOff => {

@@ -130,6 +130,15 @@ impl VirtioDevice for Device {
         self.config.as_bytes()
     }
 
+    fn refresh(&mut self) {
+        // A disk that cannot be opened is the queues' to complain of.
+        if let Ok(disk) = (self.backing.open)() {
+            let settings = &mut self.backing.settings;
+            settings.size = disk.size();
+            self.config = Config::new(settings.size, settings.queues.max(1));
+        }
+    }
+
     fn serve(&mut self, queues: &mut [Queue], guest: &Active, stop: &Stop) -> Result<()> {
         let kept = mem::take(&mut self.kept);
         self.kept = self.backing.serve_queues(queues, kept, guest, stop);

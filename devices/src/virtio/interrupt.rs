@@ -39,6 +39,11 @@ impl Interrupt {
         self.raise(VIRTIO_MMIO_INT_VRING);
     }
 
+    /// Tells the driver to read the configuration again.
+    pub(super) fn config_changed(&self) {
+        self.raise(VIRTIO_MMIO_INT_CONFIG);
+    }
+
     /// Tells the driver that the device cannot go on before a reset (spec 2.1.2), and the log why.
     pub fn needs_reset(&self, why: &(dyn Error + 'static)) {
         self.complain("the driver must reset it", why);

@@ -111,6 +111,25 @@ impl Transport {
         };
     }
 
+    /// Has the device look again at what is behind it, and tells its driver when it looks another
+    /// way than before (spec 2.5.1, 4.2.2.1). Does nothing to one that is running.
+    pub fn refresh(&mut self) {
+        let (device, is_used) = match &mut self.state {
+            State::Idle(device) => (device, false),
+            State::Paused(served) => (&mut served.device, true),
+            State::Running(_) | State::Gone => return,
+        };
+        device.refresh();
+        if device.config() == self.config {
+            return;
+        }
+        self.config = device.config().to_vec();
+        self.registers.reconfigured();
+        if is_used {
+            self.interrupt.config_changed();
+        }
+    }
+
     fn reset(&mut self) {
         self.pause();
         self.state = match std::mem::replace(&mut self.state, State::Gone) {

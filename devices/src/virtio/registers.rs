@@ -43,6 +43,7 @@ pub(super) struct Registers {
     status: u32,
     queue_sel: u32,
     queues: Vec<QueueState>,
+    config_generation: u32,
 }
 
 impl Registers {
@@ -55,6 +56,7 @@ impl Registers {
             driver_features_sel: 0,
             status: 0,
             queue_sel: 0,
+            config_generation: 0,
             queues: queue_sizes
                 .iter()
                 .map(|&size| QueueState { max_size: size, size, ..QueueState::default() })
@@ -91,10 +93,15 @@ impl Registers {
             reg::VIRTIO_MMIO_QUEUE_READY => queue.map_or(0, |queue| queue.ready.into()),
             // No shared memory regions: each has length and address -1 (spec 4.2.2).
             reg::VIRTIO_MMIO_SHM_LEN_LOW..=reg::VIRTIO_MMIO_SHM_BASE_HIGH => u32::MAX,
-            // Configurations do not change, so neither does their generation.
-            reg::VIRTIO_MMIO_CONFIG_GENERATION => 0,
+            reg::VIRTIO_MMIO_CONFIG_GENERATION => self.config_generation,
             _ => 0,
         }
+    }
+
+    /// The configuration space has changed: a driver that reads it in several steps must be able to
+    /// tell (spec 2.5.1).
+    pub fn reconfigured(&mut self) {
+        self.config_generation = self.config_generation.wrapping_add(1);
     }
 
     /// Writes a register; what may not be written now, or is not there, stays as it is.

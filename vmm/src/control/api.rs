@@ -28,6 +28,11 @@ pub enum Call {
         /// The new top: an empty delta made on the one in use.
         delta: PathBuf,
     },
+    /// Make the first disk longer.
+    Grow {
+        /// Its length from then on, bytes.
+        size: u64,
+    },
     /// Begin an operation on the first disk's layers.
     Begin(Operation),
     /// Say how far the last such operation is.
@@ -43,7 +48,7 @@ struct Route {
     call: fn(&Request) -> Result<Call, Response>,
 }
 
-const ROUTES: [Route; 10] = [
+const ROUTES: [Route; 11] = [
     Route { path: "/", method: "GET", call: |_| Ok(Call::Describe) },
     Route { path: "/machine-config", method: "GET", call: |_| Ok(Call::MachineConfig) },
     Route { path: "/vm", method: "PATCH", call: set_state },
@@ -51,6 +56,7 @@ const ROUTES: [Route; 10] = [
     Route { path: "/offshoot/power-button", method: "PUT", call: |_| Ok(Call::PowerButton) },
     Route { path: "/offshoot/stop", method: "PUT", call: |_| Ok(Call::Stop) },
     Route { path: "/offshoot/snapshot", method: "PUT", call: snapshot },
+    Route { path: "/offshoot/grow", method: "PUT", call: grow },
     Route { path: "/offshoot/layers", method: "GET", call: |_| Ok(Call::Progress) },
     Route {
         path: "/offshoot/layers",
@@ -123,6 +129,15 @@ fn snapshot(request: &Request) -> Result<Call, Response> {
         true => Ok(Call::Snapshot { delta }),
         false => Err(Response::fault(400, "the delta's path is not absolute")),
     }
+}
+
+fn grow(request: &Request) -> Result<Call, Response> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Grow {
+        size: u64,
+    }
+    json::<Grow>(request).map(|Grow { size }| Call::Grow { size })
 }
 
 fn json<T: DeserializeOwned>(request: &Request) -> Result<T, Response> {

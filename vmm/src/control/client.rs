@@ -120,6 +120,15 @@ impl Client {
         self.understand(&answer)
     }
 
+    /// Makes its first disk `size` bytes long and tells the guest.
+    ///
+    /// # Errors
+    /// As [`describe`](Client::describe).
+    pub fn grow(&self, size: u64) -> Result<()> {
+        let body = serde_json::json!({ "size": size }).to_string();
+        self.request("PUT", "/offshoot/grow", &body).map(drop)
+    }
+
     /// Begins an operation on the layers of its first disk.
     ///
     /// # Errors

@@ -35,6 +35,10 @@ impl Store {
     }
 
     fn start(&self, delta: Option<&Path>, engine: Engine, queues: u16) -> Driver {
+        self.start_on(delta, engine, queues).0
+    }
+
+    fn start_on(&self, delta: Option<&Path>, engine: Engine, queues: u16) -> (Driver, Stack) {
         let spec = StackSpec {
             base: Some(self.base.clone()),
             delta: delta.map(Path::to_path_buf),
@@ -47,8 +51,9 @@ impl Store {
             read_only: stack.read_only(),
             queues,
         };
-        let open: OpenDisk = Box::new(move || stack.disk(engine));
-        Driver::start(Device::new(settings, open), queues, 64, 0)
+        let disks = stack.clone();
+        let open: OpenDisk = Box::new(move || disks.disk(engine));
+        (Driver::start(Device::new(settings, open), queues, 64, 0), stack)
     }
 }
 
@@ -85,6 +90,37 @@ fn what_was_flushed_is_there_at_the_next_start() {
         let mut driver = store.start(Some(&delta), engine, 1);
         assert!(contents(&mut driver) == expected, "with {engine:?}");
         assert_eq!(fs::read(&store.base.path).unwrap(), pattern(), "the base is as it was");
+    }
+}
+
+#[test]
+fn driver_is_told_when_the_disk_has_grown_and_can_use_the_rest() {
+    for engine in ENGINES {
+        let store = Store::new();
+        let delta = store.delta("delta");
+        let (mut driver, stack) = store.start_on(Some(&delta), engine, 1);
+        let sectors = SIZE as u64 / 512;
+        assert_eq!(ask(&mut driver, OUT, sectors, &[Out(DATA, 512)]), (1, 1), "not there yet");
+        stack.grow(2 * SIZE as u64).unwrap();
+        let interrupts = driver.irq.count();
+        let generation = driver.read(reg::VIRTIO_MMIO_CONFIG_GENERATION);
+        driver.transport.refresh();
+        assert_eq!(driver.read(reg::VIRTIO_MMIO_CONFIG_GENERATION), generation, "it runs");
+
+        driver.transport.pause();
+        driver.transport.refresh();
+        driver.transport.resume();
+        assert_eq!(driver.irq.count(), interrupts + 1);
+        assert_eq!(driver.read(reg::VIRTIO_MMIO_INTERRUPT_STATUS) & 2, 2);
+        assert_eq!(driver.read(reg::VIRTIO_MMIO_CONFIG_GENERATION), generation + 1);
+        assert_eq!(u64::from(driver.read(reg::VIRTIO_MMIO_CONFIG)), 2 * sectors);
+        assert_eq!(ask(&mut driver, OUT, sectors, &[Out(DATA, 512)]), (0, 1));
+
+        driver.transport.pause();
+        driver.transport.refresh();
+        driver.transport.resume();
+        let now = driver.read(reg::VIRTIO_MMIO_CONFIG_GENERATION);
+        assert_eq!(now, generation + 1, "nothing changed since");
     }
 }
 
