@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use blockdev::delta::{Parent, ParentKind};
 use serde::Serialize;
+use vmm::trouble::Trouble;
 
 use super::{App, each, snapshot};
 use crate::monitor::{self, End, State};
@@ -23,6 +24,9 @@ struct View {
     pid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sockets: Option<PathBuf>,
+    /// Why it is paused, where nobody asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<Trouble>,
     vm: vm::Record,
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<End>,
@@ -75,16 +79,16 @@ impl View {
         let lineage = store.lineage()?;
         let state = State::ask(&vm.dir)?;
         let word = state.word();
-        let (holder, end) = match state {
-            State::Running(holder) | State::Paused(holder) | State::Serving(holder) => {
-                (Some(holder), None)
-            }
-            State::Stopped(end) => (None, Some(end)),
-            State::Created | State::Starting | State::Killed => (None, None),
+        let (holder, trouble, end) = match state {
+            State::Running(holder) | State::Serving(holder) => (Some(holder), None, None),
+            State::Paused(holder, trouble) => (Some(holder), trouble, None),
+            State::Stopped(end) => (None, None, Some(end)),
+            State::Created | State::Starting | State::Killed => (None, None, None),
         };
         Ok(View {
             id: vm.record.id(),
             state: word,
+            trouble,
             pid: holder.as_ref().map(|holder| holder.pid),
             sockets: holder.map(|holder| holder.sockets),
             end,

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 use uuid::Uuid;
+use vmm::trouble::Trouble;
 
 use super::App;
 use crate::monitor::{End, State};
@@ -30,6 +31,8 @@ pub struct View {
     pub state: &'static str,
     pub pid: Option<u32>,
     pub since: Option<Timestamp>,
+    /// Why it is paused, where nobody asked for it.
+    pub trouble: Option<Trouble>,
     pub end: Option<End>,
     pub cpus: u16,
     pub memory_mib: u64,
@@ -70,17 +73,17 @@ impl View {
             Ok(state) => state.word(),
             Err(_) => "damaged",
         };
-        let (holder, end) = match state {
-            Ok(State::Running(holder) | State::Paused(holder) | State::Serving(holder)) => {
-                (Some(holder), None)
-            }
-            Ok(State::Stopped(end)) => (None, Some(end)),
-            _ => (None, None),
+        let (holder, trouble, end) = match state {
+            Ok(State::Running(holder) | State::Serving(holder)) => (Some(holder), None, None),
+            Ok(State::Paused(holder, trouble)) => (Some(holder), trouble, None),
+            Ok(State::Stopped(end)) => (None, None, Some(end)),
+            _ => (None, None, None),
         };
         View {
             state: word,
             pid: holder.as_ref().map(|holder| holder.pid),
             since: holder.map(|holder| holder.since),
+            trouble,
             end,
             own_bytes: bytes_on_disk(&dir.join(vm::DELTA)),
             name: row.name,
@@ -98,6 +101,9 @@ impl View {
 
     /// The state and what belongs to it, in a few words.
     pub fn status(&self) -> String {
+        if let Some(trouble) = &self.trouble {
+            return format!("{} ({})", self.state, trouble.reason.as_str());
+        }
         match (&self.since, &self.end) {
             (Some(since), _) => format!("{} {}", self.state, human::span(since.age())),
             (_, Some(end)) => format!("{} ({})", self.state, end.status),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use vmm::control::Client;
+use vmm::trouble::Trouble;
 
 use super::end::End;
 use super::runtime;
@@ -23,8 +24,8 @@ pub enum State {
     Starting,
     /// Its monitor lives.
     Running(Holder),
-    /// Its monitor lives and holds the vCPUs.
-    Paused(Holder),
+    /// Its monitor lives and holds the vCPUs; why, where nobody asked for it.
+    Paused(Holder, Option<Trouble>),
     /// It does not run, and its disk is served to other programs.
     Serving(Holder),
     /// It ran, and ended like this.
@@ -58,14 +59,17 @@ impl State {
     /// As [`of`](State::of).
     pub fn ask(dir: &Path) -> Result<State> {
         Ok(match State::of(dir)? {
-            State::Running(holder) if is_paused(&holder) => State::Paused(holder),
+            State::Running(holder) => match paused(&holder) {
+                Some(trouble) => State::Paused(holder, trouble),
+                None => State::Running(holder),
+            },
             state => state,
         })
     }
 
     /// Whether a process has it.
     pub fn is_live(&self) -> bool {
-        matches!(self, State::Starting | State::Running(_) | State::Paused(_) | State::Serving(_))
+        matches!(self, State::Starting | State::Running(_) | State::Paused(..) | State::Serving(_))
     }
 
     /// In one word, which programs may rely on.
@@ -74,7 +78,7 @@ impl State {
             State::Created => "created",
             State::Starting => "starting",
             State::Running(_) => "running",
-            State::Paused(_) => "paused",
+            State::Paused(..) => "paused",
             State::Serving(_) => "serving",
             State::Stopped(_) => "stopped",
             State::Killed => "killed",
@@ -83,9 +87,9 @@ impl State {
 }
 
 /// A monitor that does not answer is not paused, as far as anybody can tell.
-fn is_paused(holder: &Holder) -> bool {
-    let instance = client(holder, GLANCE).describe();
-    instance.is_ok_and(|instance| instance.state == vmm::control::state::State::Paused)
+fn paused(holder: &Holder) -> Option<Option<Trouble>> {
+    let instance = client(holder, GLANCE).describe().ok()?;
+    (instance.state == vmm::control::state::State::Paused).then_some(instance.trouble)
 }
 
 /// The control client of a monitor.
@@ -99,7 +103,7 @@ pub fn client(holder: &Holder, timeout: Duration) -> Client {
 /// Nobody does.
 pub fn holder(dir: &Path) -> Result<Holder> {
     match State::of(dir)? {
-        State::Running(holder) | State::Paused(holder) => Ok(holder),
+        State::Running(holder) | State::Paused(holder, _) => Ok(holder),
         state => Err(Failure::in_use(format!("it is not running but {}", state.word())).into()),
     }
 }

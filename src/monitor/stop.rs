@@ -76,7 +76,7 @@ fn open(dir: &Path, holder: &Holder) -> Result<Option<OwnedFd>> {
 pub fn shut_down(dir: &Path, patience: Duration) -> Result<()> {
     let holder = match State::ask(dir)? {
         State::Running(holder) => holder,
-        State::Paused(holder) => {
+        State::Paused(holder, _) => {
             // Held vCPUs cannot feel a button.
             client(&holder, ANSWER).resume()?;
             holder

@@ -30,7 +30,7 @@ pub fn writer(vm: &Vm) -> Result<Writer> {
         Err(error) => error,
     };
     match State::of(&vm.dir)? {
-        State::Running(holder) | State::Paused(holder) => {
+        State::Running(holder) | State::Paused(holder, _) => {
             Ok(Writer::Monitor(Box::new(Running { client: client(&holder, PATIENCE) })))
         }
         _ => Err(error),

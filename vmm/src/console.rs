@@ -111,6 +111,13 @@ impl Console {
         self.feed();
     }
 
+    /// Tells everyone something that the guest did not say.
+    pub fn say(&mut self, line: &str) {
+        self.pipe.take(&mut self.bytes);
+        self.bytes.extend_from_slice(format!("\r\n[offshoot: {line}]\r\n").as_bytes());
+        self.publish();
+    }
+
     /// After the machine's end: brings out what it still said, for a moment at most.
     pub fn finish(mut self) -> io::Result<()> {
         let deadline = Instant::now() + LAST_WORDS;

@@ -29,6 +29,7 @@ mod run;
 mod signal;
 pub mod spec;
 mod trim;
+pub mod trouble;
 mod vm;
 
 pub use error::{Error, Result};

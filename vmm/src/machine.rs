@@ -28,6 +28,7 @@ use crate::exit::Exit;
 use crate::layers::{Layers, Operation};
 use crate::power::Power;
 use crate::spec::Spec;
+use crate::trouble::{Trouble, Troubles};
 use crate::vm::Vm;
 use crate::{interrupt, kvm, layout, memory};
 use assembly::{Assembly, Component};
@@ -43,6 +44,7 @@ pub struct Machine {
     pipe: Arc<Pipe>,
     power: Arc<Mutex<Power>>,
     button: Arc<dyn Irq>,
+    troubles: Arc<Troubles>,
     started: bool,
     _vm: Vm,
 }
@@ -76,12 +78,12 @@ impl Machine {
         let serial = Arc::new(Mutex::new(serial.map_err(Error::device("the serial port"))?));
         let power = Arc::new(Mutex::new(Power::default()));
         let button = interrupt::line(&vm, layout::POWER_GSI)?;
-        let mut assembly = Assembly::new(&vm, &memory, spec.cpus);
+        let mut assembly = Assembly::new(&vm, &memory, spec.cpus)?;
         let port = Port { serial: serial.clone(), pipe: pipe.clone() };
         for component in components(spec, port, &power) {
             assembly.add(component)?;
         }
-        let Assembly { buses, windows, transports, stacks, .. } = assembly;
+        let Assembly { buses, windows, transports, stacks, troubles, .. } = assembly;
 
         let virtio = &windows;
         let board = Board { cpus: spec.cpus, uuid: spec.uuid, name: &spec.name, virtio };
@@ -106,6 +108,7 @@ impl Machine {
             pipe,
             power,
             button,
+            troubles,
             started: false,
             _vm: vm,
         })
@@ -120,7 +123,8 @@ impl Machine {
         }
     }
 
-    /// Starts it, or lets it go on after a pause. Nothing happens while it runs.
+    /// Starts it, or lets it go on after a pause: what found no room is tried again. Nothing
+    /// happens while it runs.
     ///
     /// # Errors
     /// The host has no threads for it; the machine is then of no further use.
@@ -128,6 +132,7 @@ impl Machine {
         if self.crew.is_running() {
             return Ok(());
         }
+        self.troubles.clear();
         self.transports.iter().for_each(|transport| lock(transport).resume());
         self.pipe.hold();
         self.started = true;
@@ -140,6 +145,24 @@ impl Machine {
         self.pipe.let_go();
         self.crew.stop();
         self.transports.iter().for_each(|transport| lock(transport).pause());
+    }
+
+    /// Pauses it if a device cannot go on before somebody has done something; then says what.
+    /// Each trouble is told once.
+    pub fn heed(&mut self) -> Option<Trouble> {
+        let trouble = self.troubles.news()?;
+        self.pause();
+        Some(trouble)
+    }
+
+    /// What keeps it from going on.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.troubles.current()
+    }
+
+    /// Readable when there is something to [`heed`](Machine::heed).
+    pub fn trouble_event(&self) -> &EventFd {
+        self.troubles.wake()
     }
 
     /// Freezes the top layer of the first disk and goes on with the one in `delta`. Returns how

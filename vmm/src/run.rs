@@ -12,6 +12,7 @@ use crate::error::{Error, Result, chain};
 use crate::machine::Machine;
 use crate::poll::{Watch, event};
 use crate::signal::Signals;
+use crate::trouble::Trouble;
 use crate::{Exit, Spec, trim};
 
 /// What joins a machine to the world. Everything may be left out.
@@ -61,6 +62,9 @@ pub fn run(spec: &Spec, shell: Shell) -> Result<Exit> {
         if signals.arrived() {
             machine.press_power_button()?;
         }
+        if let Some(trouble) = machine.heed() {
+            announce(&spec.name, &trouble, &mut console);
+        }
         console.serve();
         control.serve(|call| answer(call, spec, &mut machine, &mut stopped));
     }
@@ -74,16 +78,26 @@ fn wait(signals: &Signals, machine: &Machine, console: &Console, control: &Serve
     let mut watch = Watch::default();
     watch.input(signals.as_fd());
     watch.input(event(machine.wake()));
+    watch.input(event(machine.trouble_event()));
     console.watch(&mut watch);
     control.watch(&mut watch);
     watch.wait(None).map_err(Error::host("wait for something to happen"))
+}
+
+/// Says that the machine waits for somebody: in the log, and to those who watch its console.
+fn announce(name: &str, trouble: &Trouble, console: &mut Console) {
+    let line =
+        format!("{name} is paused: {}; make room, then: offshoot resume {name}", trouble.message);
+    log::error!("{line}");
+    console.say(&line);
 }
 
 /// Does what a client asks for.
 fn answer(call: Call, spec: &Spec, machine: &mut Machine, stopped: &mut bool) -> Response {
     let done = match call {
         Call::Describe => {
-            return Response::json(&Instance::new(&spec.name, machine.condition()));
+            let instance = Instance::new(&spec.name, machine.condition());
+            return Response::json(&Instance { trouble: machine.trouble(), ..instance });
         }
         Call::MachineConfig => return Response::json(&MachineConfig::new(spec)),
         Call::Pause => {

@@ -234,6 +234,7 @@ mod tests {
     use crate::control::state::{Instance, State};
     use crate::machine::Condition;
     use crate::poll::Watch;
+    use crate::trouble::{Reason, Trouble};
     use std::thread;
 
     const TIMEOUT: Duration = Duration::from_secs(30);
@@ -262,7 +263,9 @@ mod tests {
 
     #[test]
     fn description_comes_back_as_it_was() {
+        let trouble = Trouble { reason: Reason::NoSpace, message: "full".into() };
         let instance = Instance::new("web-3", Condition::Paused);
+        let instance = Instance { trouble: Some(trouble), ..instance };
         let response = Response::json(&instance);
         assert!(response.body.windows(6).any(|bytes| bytes == b"Paused"));
         assert_eq!(against(response, |client| client.describe()).unwrap(), instance);

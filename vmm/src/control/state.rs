@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::Condition;
 use crate::spec::Spec;
+use crate::trouble::Trouble;
 
 /// Answers `GET /`: Firecracker's `InstanceInfo`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub struct Instance {
     pub vmm_version: String,
     /// `offshoot`.
     pub app_name: String,
+    /// What must be done before it can go on; absent where nothing must.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
 }
 
 /// What a machine is doing.
@@ -60,6 +64,7 @@ impl Instance {
             state: condition.into(),
             vmm_version: env!("CARGO_PKG_VERSION").to_owned(),
             app_name: "offshoot".to_owned(),
+            trouble: None,
         }
     }
 }

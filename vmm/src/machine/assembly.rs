@@ -15,6 +15,7 @@ use crate::interrupt;
 use crate::layout::{self, Window};
 use crate::memory::GuestMemory;
 use crate::spec::DiskSpec;
+use crate::trouble::{Trouble, Troubles};
 use crate::vm::Vm;
 
 /// Request queues of a disk where its spec does not say, unless there are fewer vCPUs.
@@ -35,6 +36,8 @@ pub struct Assembly<'a> {
     vm: &'a Vm,
     memory: Arc<GuestMemory>,
     cpus: u16,
+    /// Where devices say that they cannot go on.
+    pub troubles: Arc<Troubles>,
     /// Every device at its address.
     pub buses: Buses,
     /// Where the virtio devices answer, in order.
@@ -47,16 +50,17 @@ pub struct Assembly<'a> {
 
 impl<'a> Assembly<'a> {
     /// A machine of `cpus` vCPUs without devices.
-    pub fn new(vm: &'a Vm, memory: &GuestMemory, cpus: u16) -> Self {
-        Assembly {
+    pub fn new(vm: &'a Vm, memory: &GuestMemory, cpus: u16) -> Result<Self> {
+        Ok(Assembly {
             vm,
             memory: Arc::new(memory.clone()),
             cpus,
+            troubles: Arc::new(Troubles::new().map_err(Error::host("create an eventfd"))?),
             buses: Buses::default(),
             windows: Vec::new(),
             transports: Vec::new(),
             stacks: Vec::new(),
-        }
+        })
     }
 
     /// Adds one device.
@@ -99,6 +103,9 @@ impl<'a> Assembly<'a> {
         };
         let engine = spec.engine;
         let open = Box::new(move || stack.disk(engine));
-        self.add_virtio(Box::new(blk::Device::new(settings, open)))
+        let troubles = self.troubles.clone();
+        let on_full = Box::new(move |error: &_| troubles.tell(|| Trouble::no_space(error)));
+        let device = blk::Device::new(settings, open).keeping_what_finds_no_room(on_full);
+        self.add_virtio(Box::new(device))
     }
 }
