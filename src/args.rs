@@ -107,6 +107,19 @@ pub enum Verb {
     Reset(Reset),
     /// Show which VMs stand on which images and snapshots
     Tree(Tree),
+    /// Give a VM all it needs of the image and snapshots below it: it stands alone then
+    Flatten(Target),
+    /// Merge what a VM wrote since its last snapshot into that snapshot
+    Commit(Target),
+    /// Have a VM stand on another image; its disk reads as before
+    ///
+    /// What differs between what it stood on and the image is copied into its own delta. It boots
+    /// the image's kernel from then on, unless it has one of its own.
+    Rebase(Rebase),
+    /// Give the disk of a stopped VM another size
+    Resize(Resize),
+    /// Give the space of zeroes in a VM's delta back to the host
+    Compact(Target),
     /// Remove layers of removed VMs that nothing stands on any more
     Prune(Prune),
     /// Check this host and this store, and say what to do
@@ -345,6 +358,33 @@ pub struct Reset {
     #[arg(required = true)]
     pub names: Vec<Name>,
     /// Stop those that run
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Target {
+    /// A VM
+    pub name: Name,
+}
+
+#[derive(Debug, Args)]
+pub struct Rebase {
+    /// A VM
+    pub name: Name,
+    /// The image
+    #[arg(long, value_name = "IMAGE")]
+    pub onto: Name,
+}
+
+#[derive(Debug, Args)]
+pub struct Resize {
+    /// A VM
+    pub name: Name,
+    /// The new size, as 20G
+    #[arg(value_parser = size)]
+    pub size: u64,
+    /// Make it smaller, too: what is behind the new end is lost
     #[arg(short, long)]
     pub force: bool,
 }

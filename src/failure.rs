@@ -149,6 +149,7 @@ fn code_of_disk(kind: ErrorKind) -> Option<Code> {
         ErrorKind::Busy | ErrorKind::Exists => Some(Code::InUse),
         ErrorKind::Integrity => Some(Code::Integrity),
         ErrorKind::NoSpace => Some(Code::NoSpace),
+        ErrorKind::Interrupted => Some(Code::Interrupted),
         _ => None,
     }
 }

@@ -1,18 +1,24 @@
 //! What each verb does. One file for each; a `Targets` verb does its work name by name.
 
 mod clone;
+mod commit;
+mod compact;
 mod completion;
 mod console;
 mod demo;
 mod disk;
 mod doctor;
+mod flatten;
 mod image;
 mod inspect;
 mod logs;
 mod ls;
 mod pause;
 mod prune;
+mod rebase;
 mod reset;
+mod reshape;
+mod resize;
 mod rm;
 mod run;
 mod snapshot;
@@ -88,6 +94,11 @@ pub fn perform(cli: Cli) -> Result<u8> {
         Verb::Disk(args) => disk::disk(&app, &args)?,
         Verb::Snapshot(args) => snapshot::snapshot(&app, args)?,
         Verb::Reset(args) => reset::reset(&app, &args)?,
+        Verb::Flatten(args) => flatten::flatten(&app, &args.name)?,
+        Verb::Commit(args) => commit::commit(&app, &args.name)?,
+        Verb::Rebase(args) => rebase::rebase(&app, &args)?,
+        Verb::Resize(args) => resize::resize(&app, &args)?,
+        Verb::Compact(args) => compact::compact(&app, &args.name)?,
         Verb::Prune(args) => prune::prune(&app, &args)?,
         Verb::Tree(args) => tree::tree(&app, args.name.as_ref())?,
         Verb::Doctor => return doctor::doctor(&app),

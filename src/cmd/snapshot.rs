@@ -4,11 +4,12 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::reshape::reshape;
 use super::{App, ls};
 use crate::args::{self, SnapshotCreate, SnapshotRevert, SnapshotRm};
 use crate::monitor;
 use crate::output::table::{self, Align};
-use crate::output::{self, Style, human, progress};
+use crate::output::{self, Style, human};
 use crate::store::lineage::{Child, Lineage};
 use crate::store::snapshot::{Since, Taken};
 use crate::store::{Name, Store, Timestamp, Vm, layer};
@@ -162,13 +163,9 @@ fn revert(app: &App, args: SnapshotRevert) -> Result<()> {
 
 fn rm(app: &App, args: &SnapshotRm) -> Result<()> {
     let SnapshotRm { name, snapshot } = args;
-    let bar = progress::bytes(format!("removing {name}@{snapshot}"), app.quiet);
-    let remove = || {
-        let mut store = app.store()?;
-        let vm = store.vm(name)?;
-        store.remove_snapshot(&vm, snapshot, monitor::writer, &mut progress::watch(&bar))
-    };
-    let removed = remove();
-    bar.finish_and_clear();
+    let doing = format!("removing {name}@{snapshot}");
+    let removed = reshape(app, name, doing, |store, vm, watch| {
+        store.remove_snapshot(vm, snapshot, monitor::writer, watch)
+    });
     removed.with_context(|| format!("cannot remove {name}@{snapshot}"))
 }

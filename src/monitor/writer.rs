@@ -64,6 +64,15 @@ impl Online for Running {
         Ok(Duration::from_micros(self.client.snapshot(delta)?.pause_us))
     }
 
+    fn refuse_busy(&self) -> Result<()> {
+        match self.client.progress()?.phase {
+            Phase::Running => {
+                Err(Failure::in_use("an operation on its disk's layers is under way").into())
+            }
+            Phase::None | Phase::Done | Phase::Failed => Ok(()),
+        }
+    }
+
     fn perform(&self, operation: &Operation, watch: Watch<'_>) -> Result<()> {
         self.client.begin(operation)?;
         let mut broken_off = false;

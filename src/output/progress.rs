@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::console::Signals;
+
 /// A bar that counts bytes; its length is told with the first of them.
 pub fn bytes(what: String, quiet: bool) -> ProgressBar {
     bar(
@@ -14,12 +16,15 @@ pub fn bytes(what: String, quiet: bool) -> ProgressBar {
     )
 }
 
-/// Has a bar of bytes follow what is told.
-pub fn watch(bar: &ProgressBar) -> impl FnMut(u64, u64) -> ControlFlow<()> {
+/// Has a bar of bytes follow what is told, until a signal comes.
+pub fn watch(bar: &ProgressBar, signals: &Signals) -> impl FnMut(u64, u64) -> ControlFlow<()> {
     move |done, all| {
         bar.set_length(all);
         bar.set_position(done);
-        ControlFlow::Continue(())
+        match signals.pending() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     }
 }
 

@@ -166,7 +166,7 @@ impl Store {
         match &source.snapshot {
             Some(snapshot) => {
                 let layer = self.layer(self.snapshot(&vm, snapshot)?.uuid)?;
-                Ok(Origin::of(vm, layer.heading.as_parent(), layer.heading.size, alone))
+                Ok(Origin::of(vm, layer.as_parent()?, layer.heading.size, alone))
             }
             None => {
                 let writer = writer(&vm)?;

@@ -18,7 +18,7 @@ use blockdev::delta::{self, Heading, ParentKind, State};
 use uuid::Uuid;
 
 use super::Store;
-use super::chain::parent_of;
+use super::chain::{Chain, parent_of};
 use super::draft::{Busy, Draft, Trash};
 use super::fault;
 use super::inventory::Link;
@@ -53,10 +53,14 @@ impl Store {
         writer: &Writer,
         mark: Mark,
     ) -> Result<(Uuid, Pause)> {
+        if let Writer::Monitor(monitor) = writer {
+            monitor.refuse_busy()?;
+        }
         self.settle(alone, vm, writer)?;
-        let old = vm.heading()?;
-        refuse_half_merged(&old)?;
-        self.publish(vm, &old, mark)?;
+        let chain = self.chain(vm)?;
+        let old = &chain.top;
+        refuse_half_merged(vm, &chain)?;
+        self.publish(vm, old, mark)?;
         fault::point("layer-published");
         self.renew(vm, &old.as_parent(), old.size)?;
         self.index(vm)?;
@@ -70,17 +74,28 @@ impl Store {
     /// # Errors
     /// A layer is missing or damaged, or the writer does not go on.
     pub(super) fn settle(&mut self, _: &Alone, vm: &Vm, writer: &Writer) -> Result<()> {
-        let top = self.chain(vm)?.top;
-        self.take_back(vm, &top)?;
+        let chain = self.chain(vm)?;
+        let top = &chain.top;
+        self.take_back(vm, top)?;
         if top.parent.kind == ParentKind::Delta
             && self.layer(top.parent.uuid)?.heading.state == State::Live
         {
             self.go_on(vm, top.parent.uuid, writer)?;
         }
-        match self.inventory.top(&vm.record.id())? == top.uuid {
+        match self.is_indexed(vm, top)? {
             true => Ok(()),
             false => self.index(vm),
         }
+    }
+
+    /// Whether the inventory has what a VM's delta says.
+    ///
+    /// # Errors
+    /// The inventory cannot be read.
+    pub fn is_indexed(&self, vm: &Vm, top: &Heading) -> Result<bool> {
+        let id = vm.record.id();
+        let (known, below) = (self.inventory.top(&id)?, self.inventory.parent(&id)?);
+        Ok(known == top.uuid && below == parent_of(top))
     }
 
     /// Freezes the layer a VM's delta stands on where a crash came before that. Nobody runs it.
@@ -175,7 +190,7 @@ impl Store {
             change.insert_snapshot(record)?;
         }
         change.link(link(&chain.top))?;
-        change.set_top(&id, chain.top.uuid)?;
+        change.set_top(&id, chain.top.uuid, &vm.record.image)?;
         if old != chain.top.uuid && !self.paths.layer(old).exists() {
             change.forget(old)?;
         }
@@ -188,12 +203,16 @@ pub(super) fn link(heading: &Heading) -> Link {
     Link { uuid: heading.uuid, parent: parent_of(heading), size: heading.size }
 }
 
-fn refuse_half_merged(heading: &Heading) -> Result<()> {
-    match heading.state {
-        State::Live | State::Absorbed(_) => Ok(()),
-        State::Frozen | State::Absorbing(_) => {
-            let what = format!("its delta is {:?}, not live", heading.state).to_lowercase();
-            Err(Failure::new(Code::Integrity, what).hint("offshoot doctor").into())
-        }
+/// Refuses to put another layer on a commit that has not ended: it could not be told any more what
+/// is to be merged into what.
+fn refuse_half_merged(vm: &Vm, chain: &Chain) -> Result<()> {
+    let below = chain.frozen.iter().rev().nth(1).map(|layer| layer.heading.state);
+    if let (State::Live | State::Absorbed(_), None | Some(State::Frozen | State::Absorbed(_))) =
+        (chain.top.state, below)
+    {
+        return Ok(());
     }
+    Err(Failure::in_use("a commit was begun and has not ended")
+        .hint(format!("offshoot commit {}", vm.record.name))
+        .into())
 }

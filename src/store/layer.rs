@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use blockdev::ErrorKind;
-use blockdev::delta::{self, Heading};
+use blockdev::delta::{self, Heading, Parent, State};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -55,6 +55,19 @@ pub struct Layer {
 }
 
 impl Layer {
+    /// What stands on it from now on, stands on this.
+    ///
+    /// # Errors
+    /// A VM's changes are being merged into it: it is neither what it was nor what it will be.
+    pub fn as_parent(&self) -> Result<Parent> {
+        match self.heading.state {
+            State::Absorbing(_) => Err(Failure::in_use("a commit into it has not ended")
+                .hint("wait for it, or begin it again: offshoot commit")
+                .into()),
+            State::Live | State::Frozen | State::Absorbed(_) => Ok(self.heading.as_parent()),
+        }
+    }
+
     /// Its delta.
     pub fn delta(&self) -> PathBuf {
         self.dir.join(DELTA)

@@ -9,9 +9,8 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use blockdev::copy::Watch;
-use blockdev::{Pace, Stack, StackSpec, rebase_frozen};
+use blockdev::{Pace, StackSpec, rebase_frozen};
 use uuid::Uuid;
-use vmm::layers::Operation;
 
 use super::Store;
 use super::layer::{Alone, Layer};
@@ -35,15 +34,14 @@ impl Store {
         writer: impl Fn(&Vm) -> Result<Writer>,
         watch: Watch<'_>,
     ) -> Result<()> {
-        let alone = Alone::enter(&self.paths)?;
         if let Ok(writer) = writer(vm) {
-            self.settle(&alone, vm, &writer)?;
+            self.settled(vm, &writer)?;
         }
         let row = self.snapshot(vm, name)?;
         let lineage = self.lineage()?;
         match lineage.children(row.uuid) {
             [] => {}
-            [child] => self.lift(&alone, row.uuid, child, writer, watch)?,
+            [child] => self.lift(row.uuid, child, writer, watch)?,
             several => {
                 let list: Vec<_> = several.iter().map(|child| lineage.label_of(child)).collect();
                 let what = format!("several stand on it: {}", list.join(", "));
@@ -51,6 +49,7 @@ impl Store {
                 return Err(Failure::in_use(what).hint(hint).into());
             }
         }
+        let alone = Alone::enter(&self.paths)?;
         self.remove_layer(&alone, row.uuid)?;
         self.collect(&alone, &row.parent.into_iter().collect::<BTreeSet<_>>())
     }
@@ -58,7 +57,6 @@ impl Store {
     /// Has `child`, which stands on `layer`, stand on what that stands on.
     fn lift(
         &mut self,
-        alone: &Alone,
         layer: Uuid,
         child: &Child,
         writer: impl Fn(&Vm) -> Result<Writer>,
@@ -71,32 +69,16 @@ impl Store {
                 let spec = self.below(&child)?;
                 let spec = StackSpec { delta: Some(child.delta()), ..spec };
                 rebase_frozen(&spec, &below, Pace::Beside, watch)?;
+                let _alone = Alone::enter(&self.paths)?;
                 self.index_layer(*uuid)
             }
             Child::Vm(name) => {
                 let vm = self.vm(name)?;
                 let writer = writer(&vm)?;
-                self.settle(alone, &vm, &writer)?;
+                self.settled(&vm, &writer)?;
                 self.stand(&vm, &writer, &below, watch)?;
+                let _alone = Alone::enter(&self.paths)?;
                 self.index(&vm)
-            }
-        }
-    }
-
-    /// Has a VM's delta stand on the chain `below`, and take up what reads otherwise there.
-    pub(super) fn stand(
-        &self,
-        vm: &Vm,
-        writer: &Writer,
-        below: &StackSpec,
-        watch: Watch<'_>,
-    ) -> Result<()> {
-        match writer {
-            Writer::Nobody(_) => {
-                Ok(Stack::open(&self.stack(vm)?)?.rebase(below, Pace::Full, watch)?)
-            }
-            Writer::Monitor(monitor) => {
-                monitor.perform(&Operation::Rebase { below: below.clone() }, watch)
             }
         }
     }

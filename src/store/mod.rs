@@ -10,6 +10,7 @@
 
 pub mod chain;
 pub mod clone;
+mod commit;
 mod draft;
 mod fault;
 mod freeze;
@@ -24,6 +25,7 @@ mod ofd;
 pub mod paths;
 mod remove;
 mod renew;
+mod reshape;
 pub mod snapshot;
 pub mod time;
 pub mod vm;

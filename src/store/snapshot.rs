@@ -121,6 +121,7 @@ impl Store {
         let alone = Alone::enter(&self.paths)?;
         self.settle(&alone, vm, writer)?;
         let to = self.layer(self.snapshot(vm, to)?.uuid)?;
+        to.as_parent()?;
         let written = delta::inspect(&vm.delta())?.owned_blocks;
         let kept = match since {
             Since::Refuse if written > 0 => {
@@ -132,7 +133,7 @@ impl Store {
             Since::Refuse | Since::Discard => None,
             Since::Keep(name) => Some(self.take(&alone, vm, writer, Some(name), String::new())?),
         };
-        self.stand_on(&alone, vm, &to.heading.as_parent(), to.heading.size)?;
+        self.stand_on(&alone, vm, &to.as_parent()?, to.heading.size)?;
         Ok(kept)
     }
 
@@ -145,7 +146,7 @@ impl Store {
         self.settle(&alone, vm, writer)?;
         let old = vm.heading()?;
         let parent = match old.parent.kind {
-            ParentKind::Delta => self.layer(old.parent.uuid)?.heading.as_parent(),
+            ParentKind::Delta => self.layer(old.parent.uuid)?.as_parent()?,
             ParentKind::Base | ParentKind::Nothing => {
                 Parent { visible: old.parent.size, ..old.parent }
             }

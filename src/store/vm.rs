@@ -94,6 +94,14 @@ impl Vm {
         self.dir.join(DELTA)
     }
 
+    /// Writes its record in place of the one there is.
+    ///
+    /// # Errors
+    /// It cannot be written; the old one is still there then.
+    pub(super) fn save(&self) -> Result<()> {
+        update(&self.dir.join(RECORD), &self.record)
+    }
+
     /// What its delta's header says.
     ///
     /// # Errors
@@ -162,10 +170,11 @@ impl Store {
 
     /// Records the length a VM's disk has now.
     pub(super) fn set_disk_size(&mut self, vm: &Vm, size: u64) -> Result<()> {
-        if vm.record.disk_size == size {
-            return Ok(());
+        let record = Record { disk_size: size, ..vm.record.clone() };
+        match vm.record.disk_size == size {
+            true => Ok(()),
+            false => Vm { record, ..vm.clone() }.save(),
         }
-        update(&vm.dir.join(RECORD), &Record { disk_size: size, ..vm.record.clone() })
     }
 
     /// Removes a VM that does not run, with everything it owns: its snapshots, too, but for those

@@ -28,6 +28,12 @@ pub trait Online {
     /// It does not answer, or cannot. The files tell what happened.
     fn go_on(&self, delta: &Path) -> Result<Duration>;
 
+    /// Refuses to go on while it works on its layers already.
+    ///
+    /// # Errors
+    /// It does, or does not answer.
+    fn refuse_busy(&self) -> Result<()>;
+
     /// Has it do this with its layers, and waits for the end of it.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod damage;
 mod demo;
 mod host;
 mod image;
+mod layers;
 mod life;
 mod run;
 mod snapshot;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use blockdev::delta::Heading;
 use uuid::Uuid;
 
 use super::Finding;
@@ -23,7 +24,7 @@ pub fn find(store: &Store) -> Result<Vec<Finding>> {
         match store.chain(&vm) {
             Ok(chain) => {
                 used.extend(chain.frozen.iter().map(|layer| layer.heading.uuid));
-                findings.extend(unfinished(store, &vm, chain.top.uuid)?);
+                findings.extend(unfinished(store, &vm, &chain.top)?);
             }
             Err(error) => {
                 let next = format!("offshoot rm {}", row.name);
@@ -37,8 +38,8 @@ pub fn find(store: &Store) -> Result<Vec<Finding>> {
 }
 
 /// A snapshot that a crash interrupted: the files are ahead of the inventory.
-fn unfinished(store: &Store, vm: &Vm, top: Uuid) -> Result<Option<Finding>> {
-    if store.inventory.top(&vm.record.id())? == top {
+fn unfinished(store: &Store, vm: &Vm, top: &Heading) -> Result<Option<Finding>> {
+    if store.is_indexed(vm, top)? {
         return Ok(None);
     }
     let name = &vm.record.name;

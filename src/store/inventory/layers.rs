@@ -128,13 +128,14 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Records which delta a VM has.
+    /// Records which delta a VM has, and of which image it is.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub fn set_top(&self, vm: &str, top: Uuid) -> Result<()> {
-        let sql = "UPDATE vm SET layer = (SELECT id FROM layer WHERE uuid = ?2) WHERE id = ?1";
-        self.tx.execute(sql, (vm, top.to_string()))?;
+    pub fn set_top(&self, vm: &str, top: Uuid, image: &str) -> Result<()> {
+        let sql = "UPDATE vm SET layer = (SELECT id FROM layer WHERE uuid = ?2),
+                                 image = (SELECT id FROM image WHERE digest = ?3) WHERE id = ?1";
+        self.tx.execute(sql, (vm, top.to_string(), image))?;
         Ok(())
     }
 

@@ -1,0 +1,106 @@
+//! Committing: what a VM wrote becomes part of the snapshot it stands on.
+//!
+//! ```text
+//!   s1 ◄── web                 what web wrote
+//!   s1 ◄── (frozen) ◄── web    1 is frozen, so that its guest can go on
+//!   s1 ◄── web                 2 and merged into s1; web is empty
+//! ```
+
+use anyhow::Result;
+use blockdev::copy::Watch;
+use blockdev::delta::{self, State};
+use blockdev::{Pace, Stack};
+use vmm::layers::Operation;
+
+use super::Store;
+use super::chain::Chain;
+use super::freeze::Mark;
+use super::layer::{Alone, Layer};
+use super::vm::Vm;
+use super::writer::Writer;
+use crate::failure::Failure;
+
+impl Store {
+    /// Merges what a VM has written into the snapshot it stands on, which nobody else may need.
+    ///
+    /// # Errors
+    /// It stands on an image, which never changes; others stand on the snapshot: they are named;
+    /// there is no room; or `watch` broke it off. Then it is to be begun again.
+    pub fn commit(&mut self, vm: &Vm, writer: &Writer, watch: Watch<'_>) -> Result<()> {
+        self.settled(vm, writer)?;
+        let chain = self.chain(vm)?;
+        // One that was interrupted comes first: until it is done, more cannot be merged.
+        if interrupted(&chain) {
+            self.merge_topmost(vm, writer, watch)?;
+        }
+        if matches!(writer, Writer::Nobody(_)) && delta::inspect(&vm.delta())?.owned_blocks == 0 {
+            return Ok(());
+        }
+        {
+            let alone = Alone::enter(&self.paths)?;
+            let chain = self.chain(vm)?;
+            let Some(parent) = chain.frozen.last() else { return Err(nothing_to_commit_into(vm)) };
+            self.refuse_others(vm, parent)?;
+            self.freeze(&alone, vm, writer, Mark::default())?;
+        }
+        self.merge_topmost(vm, writer, watch)
+    }
+
+    /// Merges the topmost frozen layer of a VM into the one below it.
+    fn merge_topmost(&mut self, vm: &Vm, writer: &Writer, watch: Watch<'_>) -> Result<()> {
+        let alone = Alone::enter(&self.paths)?;
+        let before = self.chain(vm)?.layers();
+        let chain = self.stack(vm)?;
+        // Others can stand on the lower layer until its header says what becomes of it.
+        let mut alone = Some(alone);
+        let parent = chain.frozen.iter().rev().nth(1).cloned();
+        let merging = || {
+            let parent = parent.as_ref()?;
+            let state = delta::heading(parent).ok()?.state;
+            matches!(state, State::Absorbing(_) | State::Absorbed(_)).then_some(())
+        };
+        let mut watch = |done, all| {
+            if alone.is_some() && merging().is_some() {
+                alone = None;
+            }
+            watch(done, all)
+        };
+        match writer {
+            Writer::Nobody(_) => {
+                Stack::open(&chain)?.commit(&chain, Pace::Full, &mut watch)?;
+            }
+            Writer::Monitor(monitor) => {
+                monitor.perform(&Operation::Commit { chain }, &mut watch)?;
+            }
+        }
+        drop(alone);
+        self.record(vm, &before)
+    }
+
+    /// That nobody but the VM stands on a layer.
+    fn refuse_others(&self, vm: &Vm, layer: &Layer) -> Result<()> {
+        let lineage = self.lineage()?;
+        let mut others = lineage.dependents(layer.heading.uuid);
+        others.retain(|other| other != vm.record.name.as_str());
+        if others.is_empty() {
+            return Ok(());
+        }
+        let label = lineage.label(layer.heading.uuid);
+        let what = format!("others stand on {label}: {}", others.join(", "));
+        Err(Failure::in_use(what).hint(format!("offshoot flatten {}", others.join(" "))).into())
+    }
+}
+
+/// Whether the topmost frozen layer is half merged into the one below it, or wholly.
+fn interrupted(chain: &Chain) -> bool {
+    let [.., parent, child] = &chain.frozen[..] else { return false };
+    let child = child.heading.uuid;
+    matches!(parent.heading.state, State::Absorbing(uuid) | State::Absorbed(uuid) if uuid == child)
+}
+
+fn nothing_to_commit_into(vm: &Vm) -> anyhow::Error {
+    let name = &vm.record.name;
+    Failure::in_use("it stands on no snapshot of its own, and images never change")
+        .hint(format!("offshoot snapshot create {name}, or offshoot flatten {name}"))
+        .into()
+}

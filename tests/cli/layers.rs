@@ -1,0 +1,207 @@
+//! Layers rearranged: flatten, commit, rebase, resize and compact, while a guest runs and while
+//! none does. What the disk reads as never changes.
+
+use std::fs;
+
+use blockdev::{Buffers, Disk, Engine, Op, Stack, StackSpec, Tag};
+use serde_json::Value;
+
+use crate::common::kvm;
+use crate::common::store::{Follower, Store};
+use crate::support::{BASE_BYTES, assert_tidy, json, kernel_file, refuses, text, tiny};
+
+/// A VM `web` that wrote 1 to its first blocks, made a snapshot `s1`, and wrote 2 to the next.
+fn web() -> Store {
+    let store = tiny();
+    store.ok(["clone", "tiny", "web", "--memory=64M"]);
+    obeys(&store, "web", "write:1:range=0+64k,flush");
+    store.ok(["snapshot", "create", "web"]);
+    obeys(&store, "web", "write:2:range=64k+64k,flush");
+    store
+}
+
+/// What of [`web`]'s disk must be there.
+const VERIFY: &str = "verify:1:range=0+64k,verify:2:range=64k+64k,verify-base:range=128k+";
+
+#[track_caller]
+fn obeys(store: &Store, name: &str, orders: &str) {
+    store.ok(["start", name, "--cmdline", &format!("offshoot.do={orders}")]);
+    assert_eq!(store.ok(["wait", "-q", name]), "0\n", "{}", store.ok(["logs", name]));
+}
+
+/// Starts a guest that writes 3 over what is at 32k, and then does nothing.
+fn idles(store: &Store) {
+    let orders = "offshoot.do=write:3:range=32k+4k,flush,print:idle,idle";
+    store.ok(["start", "web", "--cmdline", orders]);
+    Follower::new(store, "web").wait_for("guest: idle");
+}
+
+/// What must be there after [`idles`].
+const VERIFY_ONLINE: &str = "verify:1:range=0+32k,verify:3:range=32k+4k,verify:1:range=36k+28k,\
+                             verify:2:range=64k+64k,verify-base:range=128k+";
+
+fn lineage(store: &Store) -> Value {
+    store.inspect("web")["lineage"].clone()
+}
+
+#[test]
+fn a_flattened_vm_needs_nothing_below_it() {
+    if !kvm("flatten") {
+        return;
+    }
+    let store = web();
+    store.ok(["flatten", "web"]);
+    assert_eq!(lineage(&store), Value::Array(vec![]));
+    obeys(&store, "web", VERIFY);
+    // The snapshot is there as long as nobody removes it.
+    store.ok(["clone", "web@s1", "past"]);
+    obeys(&store, "past", "verify:1:range=0+64k,verify-base:range=64k+");
+    store.ok(["rm", "past"]);
+    store.ok(["snapshot", "rm", "web", "s1"]);
+    obeys(&store, "web", VERIFY);
+    store.ok(["flatten", "web"]);
+    assert!(store.ok(["tree"]).contains("└── web"));
+    assert_tidy(&store);
+}
+
+#[test]
+fn a_running_vm_is_flattened_and_does_not_notice() {
+    if !kvm("flatten of a running VM") {
+        return;
+    }
+    let store = web();
+    idles(&store);
+    store.ok(["flatten", "web"]);
+    assert_eq!(lineage(&store), Value::Array(vec![]));
+    store.ok(["snapshot", "create", "web", "after"]);
+    store.ok(["stop", "--force", "web"]);
+    obeys(&store, "web", VERIFY_ONLINE);
+    assert_tidy(&store);
+}
+
+#[test]
+fn a_commit_moves_the_snapshot_to_the_present() {
+    if !kvm("commit") {
+        return;
+    }
+    let store = web();
+    store.ok(["commit", "web"]);
+    assert_eq!(json(&store, ["snapshot", "ls", "web"]).as_array().map(Vec::len), Some(1));
+    assert_eq!(store.inspect("web")["delta"]["owned_blocks"], 0);
+    obeys(&store, "web", VERIFY);
+    store.ok(["clone", "web@s1", "present"]);
+    obeys(&store, "present", VERIFY);
+    obeys(&store, "web", "write:3:range=32k+4k,flush");
+    refuses(&store, 4, ["commit", "web"], "others stand on web@s1: present");
+    store.ok(["flatten", "present"]);
+    store.ok(["commit", "web"]);
+    obeys(&store, "web", VERIFY_ONLINE);
+    obeys(&store, "present", VERIFY);
+    refuses(&store, 4, ["commit", "present"], "images never change");
+    assert_tidy(&store);
+}
+
+#[test]
+fn a_running_vm_commits_and_goes_on() {
+    if !kvm("commit of a running VM") {
+        return;
+    }
+    let store = web();
+    idles(&store);
+    store.ok(["commit", "web"]);
+    store.ok(["commit", "web"]);
+    assert_eq!(lineage(&store), serde_json::json!(["tiny", "web@s1"]));
+    store.ok(["stop", "--force", "web"]);
+    obeys(&store, "web", VERIFY_ONLINE);
+    assert_tidy(&store);
+}
+
+#[test]
+fn a_rebased_vm_reads_as_before_on_another_image() {
+    if !kvm("rebase") {
+        return;
+    }
+    let store = web();
+    let (kernel, other) = (kernel_file(&store), store.folder().join("other.raw"));
+    fs::write(&other, vec![7; 300_000]).expect("written");
+    let kernel = text(&kernel);
+    store.ok(["image", "import", text(&other), "--name", "other", "--kernel", kernel]);
+    refuses(&store, 3, ["rebase", "web", "--onto", "nosuch"], "there is no image nosuch");
+    store.ok(["rebase", "web", "--onto", "other"]);
+    assert_eq!(lineage(&store), serde_json::json!(["other"]));
+    obeys(&store, "web", VERIFY);
+    idles(&store);
+    store.ok(["rebase", "web", "--onto", "tiny"]);
+    assert_eq!(lineage(&store), serde_json::json!(["tiny"]));
+    store.ok(["stop", "--force", "web"]);
+    obeys(&store, "web", VERIFY_ONLINE);
+    store.ok(["image", "rm", "other"]);
+    assert_tidy(&store);
+}
+
+#[test]
+fn a_disk_grows_and_shrinks_without_old_bytes() {
+    if !kvm("resize") {
+        return;
+    }
+    let store = web();
+    store.ok(["resize", "web", "2M"]);
+    assert_eq!(store.inspect("web")["vm"]["disk_size"], 2 << 20);
+    let end = BASE_BYTES.next_multiple_of(4096);
+    obeys(&store, "web", &format!("verify-zero:range={end}+,write:5:range={end}+4k,flush"));
+    refuses(&store, 4, ["resize", "web", "64k"], "would lose what is behind 65536");
+    store.ok(["resize", "web", "64k", "--force"]);
+    obeys(&store, "web", "verify:1");
+    store.ok(["resize", "web", "2M"]);
+    obeys(&store, "web", "verify:1:range=0+64k,verify-zero:range=64k+");
+    // The snapshot has the length it had.
+    store.ok(["snapshot", "revert", "web", "s1", "--force"]);
+    assert_eq!(store.inspect("web")["vm"]["disk_size"], BASE_BYTES);
+    obeys(&store, "web", "verify:1:range=0+64k,verify-base:range=64k+");
+    idles(&store);
+    refuses(&store, 4, ["resize", "web", "4M"], "it is running");
+    assert_tidy(&store);
+}
+
+/// Writes so many zero bytes to the start of the disk, as a guest that does not know better.
+fn write_zeroes(store: &Store, len: usize) {
+    let stack = store.inspect("web")["spec"]["disks"][0]["stack"].clone();
+    let spec: StackSpec = serde_json::from_value(stack).expect("it has a disk");
+    let stack = Stack::open(&spec).expect("it does not run");
+    let mut disk: Box<dyn Disk> = stack.disk(Engine::Sync).expect("it is always there");
+    disk.submit(Op::Write { at: 0, from: Buffers::from_vec(vec![0; len]) }, Tag(0));
+    let mut done = Vec::new();
+    disk.poll(&mut done).expect("the engine works");
+    done.pop().expect("it has finished").result.expect("written");
+    stack.flush().expect("flushed");
+}
+
+#[test]
+fn compacting_gives_back_the_space_of_zeroes() {
+    if !kvm("compact") {
+        return;
+    }
+    let store = web();
+    write_zeroes(&store, 64 << 10);
+    let view = json(&store, ["compact", "web"]);
+    let bytes = |key: &str| view[key].as_u64().expect("a number");
+    assert!(bytes("after") + (64 << 10) <= bytes("before"), "{view}");
+    let verify = "verify-zero:range=0+64k,verify:2:range=64k+64k";
+    obeys(&store, "web", verify);
+    idles(&store);
+    store.ok(["compact", "web"]);
+    assert_tidy(&store);
+}
+
+#[test]
+fn verbs_without_their_vm_say_so() {
+    let store = tiny();
+    for verb in ["flatten", "commit", "compact", "reset"] {
+        refuses(&store, 3, [verb, "nosuch"], "there is no VM nosuch");
+    }
+    refuses(&store, 3, ["resize", "nosuch", "1G"], "there is no VM nosuch");
+    refuses(&store, 3, ["rebase", "nosuch", "--onto", "tiny"], "there is no VM nosuch");
+    refuses(&store, 3, ["snapshot", "ls", "nosuch"], "there is no VM nosuch");
+    refuses(&store, 2, ["resize", "nosuch", "lots"], "lots");
+    assert_eq!(store.ok(["prune"]), "");
+}
