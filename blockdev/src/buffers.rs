@@ -10,6 +10,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 use std::ptr;
+use std::slice;
 use std::sync::Arc;
 
 /// How many pieces one system call takes (`IOV_MAX`).
@@ -163,17 +164,40 @@ impl fmt::Debug for Buffers {
 }
 
 /// Pieces in the form `preadv` takes, kept while the kernel may look at them.
-#[derive(Default)]
-pub(crate) struct Iovecs(Vec<libc::iovec>);
+pub(crate) enum Iovecs {
+    /// As most have; no allocation.
+    One(libc::iovec),
+    /// Any number. They stay where they are when this moves.
+    Many(Vec<libc::iovec>),
+}
 
 // SAFETY: addresses, handed to the kernel only; whoever does that answers for the memory.
 unsafe impl Send for Iovecs {}
+
+impl Iovecs {
+    fn push(&mut self, iovec: libc::iovec) {
+        match self {
+            Iovecs::Many(many) if many.is_empty() => *self = Iovecs::One(iovec),
+            Iovecs::Many(many) => many.push(iovec),
+            Iovecs::One(first) => *self = Iovecs::Many(vec![*first, iovec]),
+        }
+    }
+}
+
+impl Default for Iovecs {
+    fn default() -> Self {
+        Iovecs::Many(Vec::new())
+    }
+}
 
 impl Deref for Iovecs {
     type Target = [libc::iovec];
 
     fn deref(&self) -> &[libc::iovec] {
-        &self.0
+        match self {
+            Iovecs::One(one) => slice::from_ref(one),
+            Iovecs::Many(many) => many,
+        }
     }
 }
 
@@ -186,7 +210,7 @@ struct Cut<'a> {
 
 impl Cut<'_> {
     fn push(&mut self, start: *mut u8, len: usize) {
-        self.iovecs.0.push(libc::iovec { iov_base: start.cast(), iov_len: len });
+        self.iovecs.push(libc::iovec { iov_base: start.cast(), iov_len: len });
         self.len += len;
     }
 }

@@ -12,6 +12,7 @@ use crate::buffers::{Buffers, Source, Target};
 pub mod file;
 #[cfg(any(test, feature = "test-support"))]
 pub mod mem;
+pub(crate) mod quick;
 pub(crate) mod sync;
 pub(crate) mod uring;
 pub(crate) mod wakeup;
@@ -36,6 +37,14 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// # Errors
     /// As the system says.
     fn read_at(&self, into: &Target<'_>, at: u64) -> io::Result<usize>;
+
+    /// As [`read_at`](Storage::read_at), but only what is in memory already.
+    ///
+    /// # Errors
+    /// Any where it would have to wait, or does not know.
+    fn read_now(&self, _into: &Target<'_>, _at: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
 
     /// Writes the start of `from` at `at` and returns how many bytes. Not durable before a
     /// [`sync`](Storage::sync).

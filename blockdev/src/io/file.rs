@@ -55,6 +55,12 @@ impl Storage for FileStorage {
         returned(unsafe { libc::preadv(self.file.as_raw_fd(), iovecs, count, at) })
     }
 
+    fn read_now(&self, into: &Target<'_>, at: u64) -> io::Result<usize> {
+        let ((iovecs, count, at), fd) = (arguments(into.iovecs(), at)?, self.file.as_raw_fd());
+        // SAFETY: `into` is valid for writes by its contract, and has as many pieces as we say.
+        returned(unsafe { libc::preadv2(fd, iovecs, count, at, libc::RWF_NOWAIT) })
+    }
+
     fn write_at(&self, from: &Source<'_>, at: u64) -> io::Result<usize> {
         let (iovecs, count, at) = arguments(from.iovecs(), at)?;
         // SAFETY: `from` is valid for reads by its contract, and has as many pieces as we say.

@@ -20,6 +20,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 use slab::Slab;
 
 use super::again;
+use super::quick::Quick;
 use super::wakeup::Wakeup;
 use super::worker::{Inbox, Job, Worker};
 use crate::buffers::{Buffers, Iovecs};
@@ -74,6 +75,11 @@ pub(crate) struct UringDisk {
     /// Operations waiting for somebody else's range lock, oldest first.
     parked: VecDeque<(Op, Tag)>,
     done: Vec<Done>,
+    /// Kept for its capacity.
+    answers: Vec<(u64, i32)>,
+    /// Of a single write, and of a single job for the worker.
+    quick_writes: Quick,
+    quick_jobs: Quick,
     /// Why the ring can be used no more.
     broken: Option<io::Error>,
 }
@@ -123,6 +129,9 @@ impl UringDisk {
             running: 0,
             parked: VecDeque::new(),
             done: Vec::new(),
+            answers: Vec::new(),
+            quick_writes: Quick::default(),
+            quick_jobs: Quick::default(),
             broken: None,
         }
     }
@@ -207,7 +216,12 @@ impl UringDisk {
         self.queue(Transfer { flight, layer, offset, rest, iovecs: Iovecs::default() });
     }
 
+    /// Has the worker do `op`; or does it here, where nothing else is under way.
     fn give(&mut self, op: Op, tag: Tag, permit: Option<Permit>) {
+        if self.in_flight() == 0 && self.quick_jobs.expected() {
+            let result = self.quick_jobs.time(|| self.layers.perform(&op, permit));
+            return self.finish(op, tag, result);
+        }
         match &self.worker {
             Some(worker) => {
                 let (layers, inbox) = (Arc::clone(self.layers.layers()), Arc::clone(&self.inbox));
@@ -227,6 +241,31 @@ impl UringDisk {
         self.queued.push_back(key);
     }
 
+    /// Moves the only transfer there is without the ring, where that should need no waiting: two
+    /// system calls less.
+    fn move_lone(&mut self) {
+        let (0, 1, Some(&key)) = (self.running, self.queued.len(), self.queued.front()) else {
+            return;
+        };
+        let transfer = &self.transfers[key];
+        let Flight { buffers, write, .. } = &self.flights[transfer.flight];
+        let storage = self.layers.storage(transfer.layer);
+        let (rest, at) = (transfer.rest.clone(), transfer.offset);
+        let moved = match write {
+            // Whatever is wrong, the ring will tell.
+            None => storage.read_now(&buffers.target(rest), at).ok().map(Ok),
+            Some(_) if self.quick_writes.expected() => {
+                let write = || storage.write_at(&buffers.source(rest), at);
+                Some(self.quick_writes.time(write))
+            }
+            Some(_) => None,
+        };
+        if let Some(moved) = moved {
+            self.queued.clear();
+            self.complete(key, moved);
+        }
+    }
+
     /// Fills the ring from the queue.
     fn fill(&mut self) {
         while self.running < ENTRIES as usize {
@@ -234,8 +273,8 @@ impl UringDisk {
             let transfer = &mut self.transfers[key];
             let flight = &self.flights[transfer.flight];
             let entry = transfer.entry(flight).user_data(key as u64);
-            // SAFETY: the entry points to `transfer.iovecs` and to the memory they name, which
-            // `flight.buffers` keeps mapped. Both stay in their slabs until `complete` has seen
+            // SAFETY: the entry points to what many `transfer.iovecs` are in on the heap, and to the
+            // memory they name, which `flight.buffers` keeps mapped. Both stay in their slabs until `complete` has seen
             // this entry's answer; `drop` waits for that or leaks them.
             let pushed = unsafe { self.ring.submission().push(&entry) };
             if pushed.is_err() {
@@ -256,25 +295,29 @@ impl UringDisk {
                     _ => {}
                 }
             }
-            let answers: Vec<(u64, i32)> =
-                self.ring.completion().map(|entry| (entry.user_data(), entry.result())).collect();
+            let mut answers = std::mem::take(&mut self.answers);
+            answers.extend(self.ring.completion().map(|entry| (entry.user_data(), entry.result())));
             if answers.is_empty() {
+                self.answers = answers;
                 if !self.ring.submission().is_empty() {
                     // The kernel had no room for them; there may be no answer to wait for.
                     self.wakeup.signal();
                 }
                 return Ok(());
             }
-            for (key, result) in answers {
+            for (key, result) in answers.drain(..) {
                 self.running -= 1;
-                self.complete(usize::try_from(key).expect("we chose it"), result);
+                let moved = usize::try_from(result);
+                let moved = moved.map_err(|_| io::Error::from_raw_os_error(-result));
+                self.complete(usize::try_from(key).expect("we chose it"), moved);
             }
+            self.answers = answers;
         }
     }
 
-    fn complete(&mut self, key: usize, result: i32) {
+    fn complete(&mut self, key: usize, moved: io::Result<usize>) {
         let transfer = &mut self.transfers[key];
-        let failed = match usize::try_from(result) {
+        let failed = match moved {
             Ok(0) if self.flights[transfer.flight].write.is_some() => {
                 Some(io::ErrorKind::WriteZero.into())
             }
@@ -284,7 +327,7 @@ impl UringDisk {
                 transfer.offset += count as u64;
                 None
             }
-            Err(_) => Some(io::Error::from_raw_os_error(-result)).filter(|error| !again(error)),
+            Err(error) => Some(error).filter(|error| !again(error)),
         };
         if failed.is_none() && !transfer.rest.is_empty() {
             self.queued.push_back(key);
@@ -312,6 +355,22 @@ impl UringDisk {
         }
         let result = error.map_or(Ok(()), Err);
         self.done.push(Done { tag, result, buffers: Some(buffers) });
+    }
+
+    /// Looks what has happened, and does what can be done now.
+    fn look(&mut self) -> Result<()> {
+        self.wakeup.clear();
+        self.inbox.take(&mut self.done);
+        self.refresh();
+        loop {
+            self.retry_parked();
+            let pumped = self.broken.take().map_or(Ok(()), Err).and_then(|()| self.pump());
+            pumped.map_err(|source| Error::Engine { what: "io_uring", source })?;
+            // What waited for the last transfer to end can be started now.
+            if self.parked.is_empty() || !self.layers.is_stale() || !self.transfers.is_empty() {
+                return Ok(());
+            }
+        }
     }
 
     fn retry_parked(&mut self) {
@@ -369,17 +428,10 @@ impl Disk for UringDisk {
     }
 
     fn poll(&mut self, done: &mut Vec<Done>) -> Result<()> {
-        self.wakeup.clear();
-        self.inbox.take(&mut self.done);
-        self.refresh();
-        loop {
-            self.retry_parked();
-            let pumped = self.broken.take().map_or(Ok(()), Err).and_then(|()| self.pump());
-            pumped.map_err(|source| Error::Engine { what: "io_uring", source })?;
-            // What waited for the last transfer to end can be started now.
-            if self.parked.is_empty() || !self.layers.is_stale() || !self.transfers.is_empty() {
-                break;
-            }
+        self.move_lone();
+        // What was done at once has made nothing readable; most of the time that is all.
+        if self.done.is_empty() || self.in_flight() > self.done.len() {
+            self.look()?;
         }
         done.append(&mut self.done);
         Ok(())
