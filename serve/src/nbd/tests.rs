@@ -1,6 +1,6 @@
 //! The server as clients see it, over sockets, on a disk in files.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
@@ -14,6 +14,7 @@ use super::testing::{Client, Mode};
 use super::{Export, serve};
 use crate::Socket;
 
+mod faults;
 mod hostile;
 mod negotiation;
 mod requests;
@@ -35,30 +36,34 @@ struct Served {
 
 impl Served {
     fn new(read_only: bool) -> Served {
+        Served::on(SIZE, read_only, |spec| Stack::open(spec).unwrap())
+    }
+
+    /// Serves what `open` makes of the files of a clone of `size` bytes.
+    fn on(size: u64, read_only: bool, open: impl FnOnce(&StackSpec) -> Stack) -> Served {
         let dir = tempfile::tempdir().unwrap();
         let raw = dir.path().join("raw");
         std::fs::write(&raw, pattern(BASE)).unwrap();
         let path = dir.path().join("base");
         let identity = base::import(&raw, &path, &mut |_, _| {}).unwrap();
         let delta = dir.path().join("delta");
-        delta::create(&delta, SIZE, &delta::Parent::base(&identity).unwrap()).unwrap();
+        delta::create(&delta, size, &delta::Parent::base(&identity).unwrap()).unwrap();
         let base = Some(base::Base { path, identity });
         let spec = StackSpec { base, delta: Some(delta), ..StackSpec::default() };
+        let stack = open(&spec);
         let stop = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
         let mut served = Served { dir, spec, stop, thread: None };
-        served.start(read_only);
+        served.start(stack, read_only);
         served
     }
 
-    fn start(&mut self, read_only: bool) {
-        let stack = Stack::open(&self.spec).unwrap();
+    fn start(&mut self, stack: Stack, read_only: bool) {
         let name = "web".to_owned();
         let export = Export { name, description: "a disk".into(), size: stack.size(), read_only };
         let socket = Socket::listen(&self.socket()).unwrap();
         let stop = self.stop.try_clone().unwrap();
-        self.thread = Some(thread::spawn(move || {
-            serve(&socket, &stack, &export, std::os::fd::AsFd::as_fd(&stop)).unwrap();
-        }));
+        self.thread =
+            Some(thread::spawn(move || serve(&socket, &stack, &export, stop.as_fd()).unwrap()));
     }
 
     fn socket(&self) -> PathBuf {
