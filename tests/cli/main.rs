@@ -6,6 +6,7 @@ mod clone;
 mod common;
 mod damage;
 mod demo;
+mod faults;
 mod host;
 mod image;
 mod layers;

@@ -29,10 +29,15 @@ pub fn kernel_file(store: &Store) -> PathBuf {
 /// A store with the image `tiny`: a base, and the tiny guest as its kernel.
 pub fn tiny() -> Store {
     let store = Store::new();
-    let (base, kernel) = (base_file(&store), kernel_file(&store));
+    tiny_in(&store);
+    store
+}
+
+/// Imports the image `tiny` into `store`.
+pub fn tiny_in(store: &Store) {
+    let (base, kernel) = (base_file(store), kernel_file(store));
     let (base, kernel) = (text(&base), text(&kernel));
     store.ok(["image", "import", base, "--name", "tiny", "--kernel", kernel]);
-    store
 }
 
 /// A path as an argument.

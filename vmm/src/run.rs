@@ -104,7 +104,13 @@ fn answer(call: Call, spec: &Spec, machine: &mut Machine, stopped: &mut bool) ->
             machine.pause();
             Ok(())
         }
-        Call::Resume => machine.resume(),
+        Call::Resume => {
+            if let Some(trouble) = machine.trouble() {
+                // The log itself may have had no room when it was to be told.
+                log::warn!("{} goes on after this: {}", spec.name, trouble.message);
+            }
+            machine.resume()
+        }
         Call::PowerButton => machine.press_power_button(),
         Call::Stop => {
             *stopped = true;

@@ -1,0 +1,4 @@
+//! Host filesystems that are full, and files that are not what a name promises.
+
+mod full;
+mod tmpfs;

@@ -1,0 +1,144 @@
+//! A host filesystem that fills up below a running guest, and below each command.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::tmpfs::Small;
+use crate::common::kvm;
+use crate::common::store::{Store, both, finish};
+use crate::support::{assert_tidy, base_file, dir, json, kernel_file, state, text, tiny_in};
+
+/// A VM `web` with a disk of 8 MiB, which obeys these orders, on a filesystem with less room.
+fn web(test: &str, orders: &str) -> Option<Small> {
+    if !kvm(test) {
+        return None;
+    }
+    let small = Small::new(test, 24)?;
+    tiny_in(small.store());
+    let cmdline = format!("offshoot.do={orders}");
+    let args = ["clone", "tiny", "web", "--memory=64M", "--disk-size=8M", "--cmdline", &cmdline];
+    small.store().ok(args);
+    Some(small)
+}
+
+/// Waits until the VM is paused; fails when it ended instead.
+fn wait_until_paused(store: &Store) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match state(store, "web").as_str() {
+            "paused" => return,
+            "running" => assert!(Instant::now() < deadline, "it is not paused"),
+            other => panic!("it is {other}\n{}", store.ok(["logs", "web"])),
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_pauses_the_vm_and_nothing_is_lost_when_there_is_room_again() {
+    let orders = "write:7,flush,print:flushed,verify:7,exit:0";
+    let Some(small) = web("a full disk under a guest", orders) else { return };
+    let store = small.store();
+    small.fill(1 << 20);
+    store.ok(["start", "web"]);
+    wait_until_paused(store);
+
+    let trouble = store.inspect("web")["trouble"].clone();
+    assert_eq!(trouble["reason"], "no space");
+    let message = trouble["message"].as_str().expect("text");
+    let place = format!("the filesystem at {} is full: cannot write ", small.root().display());
+    assert!(message.starts_with(&place) && message.contains("/delta"), "{message}");
+    assert!(store.ok(["ls"]).contains("paused (no space)"), "{}", store.ok(["ls"]));
+    assert_eq!(json(store, ["ls"])[0]["trouble"]["reason"], "no space");
+
+    // Still no room: it pauses again.
+    store.ok(["resume", "web"]);
+    wait_until_paused(store);
+
+    small.relieve();
+    store.ok(["resume", "web"]);
+    assert_eq!(store.ok(["wait", "web"]), "web: exited with status 0\n");
+    let log = dir(store, "web").join("monitor.log");
+    let log = fs::read_to_string(log).expect("a log");
+    assert!(log.contains(message), "{log}");
+    store.ok(["start", "web", "--cmdline=offshoot.do=verify:7,exit:0"]);
+    assert_eq!(store.ok(["wait", "web"]), "web: exited with status 0\n");
+}
+
+#[test]
+fn a_vm_that_waits_for_room_can_be_stopped_and_killed() {
+    let Some(small) = web("stop of a VM that waits for room", "write:7,flush,exit:0") else {
+        return;
+    };
+    let store = small.store();
+    small.fill(1 << 20);
+    store.ok(["start", "web"]);
+    wait_until_paused(store);
+    store.ok(["stop", "--force", "web"]);
+    // The record of its end may have found no room either.
+    assert!(["stopped", "killed"].contains(&state(store, "web").as_str()));
+    store.ok(["start", "web"]);
+    wait_until_paused(store);
+    let pid = store.inspect("web")["pid"].as_i64().expect("it runs");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a process"));
+    rustix::process::kill_process(pid.expect("a process"), rustix::process::Signal::KILL)
+        .expect("it is ours");
+    assert_eq!(store.ok(["wait", "web"]), "web: killed\n");
+    small.relieve();
+    store.ok(["start", "web"]);
+    assert_eq!(store.ok(["wait", "web"]), "web: exited with status 0\n");
+}
+
+/// Runs a command with room for 0 pages, 1, 2, ..., until it succeeds. Each time before it ends
+/// with status 6, says so, and leaves the store as it was with nothing half-made.
+fn squeeze(small: &Small, args: &[&str]) {
+    let store = small.store();
+    let before = store.ok(["ls", "-a", "-q"]) + &store.ok(["image", "ls", "-q"]);
+    for pages in (0..16).chain((16..2048).step_by(64)) {
+        small.fill(pages * 4096);
+        let output = finish(store.command(args));
+        small.relieve();
+        assert_tidy(store);
+        if output.status.success() {
+            return;
+        }
+        let when = format!("{args:?} with {pages} free pages\n{}", both(&output));
+        assert_eq!(output.status.code(), Some(6), "{when}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("offshoot: cannot "), "{when}");
+        let after = store.ok(["ls", "-a", "-q"]) + &store.ok(["image", "ls", "-q"]);
+        assert_eq!(after, before, "{when}");
+    }
+    panic!("{args:?} never succeeds");
+}
+
+/// Snapshots of `web`, each with a page more room. What one could not end, the next completes or
+/// takes back.
+fn squeeze_snapshots(small: &Small) {
+    for pages in 0..16 {
+        small.fill(pages * 4096);
+        let args = ["snapshot", "create", "web", &format!("s{pages}")];
+        let output = finish(small.store().command(args));
+        small.relieve();
+        let code = output.status.code();
+        assert!(matches!(code, Some(0 | 6)), "with {pages} free pages\n{}", both(&output));
+    }
+    small.store().ok(["snapshot", "create", "web", "last"]);
+    assert_tidy(small.store());
+}
+
+#[test]
+fn commands_that_find_no_room_at_any_step_leave_the_store_as_it_was() {
+    let Some(small) = Small::new("commands on a full disk", 12) else { return };
+    let store = small.store();
+    let (base, kernel) = (base_file(store), kernel_file(store));
+    let (base, kernel) = (text(&base), text(&kernel));
+    // Makes the inventory.
+    store.ok(["image", "import", kernel, "--name", "first", "--format", "raw"]);
+    squeeze(&small, &["image", "import", base, "--name", "tiny", "--kernel", kernel]);
+    squeeze(&small, &["clone", "tiny", "web", "--memory=64M"]);
+    squeeze_snapshots(&small);
+    store.ok(["image", "verify", "tiny"]);
+    if kvm("a start on a full disk") {
+        squeeze(&small, &["start", "web", "--cmdline=offshoot.do=verify-base,exit:0"]);
+        assert_eq!(store.ok(["wait", "web"]), "web: exited with status 0\n");
+    }
+}
