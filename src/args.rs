@@ -116,7 +116,7 @@ pub enum Verb {
     /// What differs between what it stood on and the image is copied into its own delta. It boots
     /// the image's kernel from then on, unless it has one of its own.
     Rebase(Rebase),
-    /// Give the disk of a stopped VM another size
+    /// Give a VM's disk another size; a running guest is told
     Resize(Resize),
     /// Give the space of zeroes in a VM's delta back to the host
     Compact(Target),
@@ -384,7 +384,7 @@ pub struct Resize {
     /// The new size, as 20G
     #[arg(value_parser = size)]
     pub size: u64,
-    /// Make it smaller, too: what is behind the new end is lost
+    /// Make it smaller, too, if the VM is stopped: what is behind the new end is lost
     #[arg(short, long)]
     pub force: bool,
 }

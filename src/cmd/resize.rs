@@ -6,13 +6,13 @@ use super::App;
 use crate::args;
 use crate::monitor;
 
-/// Gives a stopped VM's disk another length.
+/// Gives a VM's disk another length.
 pub fn resize(app: &App, args: &args::Resize) -> Result<()> {
     let args::Resize { name, size, force } = args;
     let resize = || {
         let mut store = app.store()?;
         let vm = store.vm(name)?;
-        store.resize(&vm, &monitor::stopped(&vm)?, *size, *force)
+        store.resize(&vm, &monitor::writer(&vm)?, *size, *force)
     };
     resize().with_context(|| format!("cannot resize {name}"))
 }

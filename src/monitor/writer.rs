@@ -64,6 +64,10 @@ impl Online for Running {
         Ok(Duration::from_micros(self.client.snapshot(delta)?.pause_us))
     }
 
+    fn grow(&self, size: u64) -> Result<()> {
+        Ok(self.client.grow(size)?)
+    }
+
     fn refuse_busy(&self) -> Result<()> {
         match self.client.progress()?.phase {
             Phase::Running => {

@@ -117,3 +117,6 @@ impl Chain {
 pub(super) fn parent_of(heading: &Heading) -> Option<Uuid> {
     (heading.parent.kind != ParentKind::Nothing).then_some(heading.parent.uuid)
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use vmm::layers::Operation;
 
 use super::Store;
 use super::chain::Chain;
+use super::fault;
 use super::freeze::Mark;
 use super::layer::{Alone, Layer};
 use super::vm::Vm;
@@ -61,6 +62,7 @@ impl Store {
         };
         let mut watch = |done, all| {
             if alone.is_some() && merging().is_some() {
+                fault::point("merging");
                 alone = None;
             }
             watch(done, all)

@@ -13,6 +13,7 @@ use blockdev::{Pace, StackSpec, rebase_frozen};
 use uuid::Uuid;
 
 use super::Store;
+use super::fault;
 use super::layer::{Alone, Layer};
 use super::lineage::Child;
 use super::name::Name;
@@ -49,6 +50,7 @@ impl Store {
                 return Err(Failure::in_use(what).hint(hint).into());
             }
         }
+        fault::point("lifted");
         let alone = Alone::enter(&self.paths)?;
         self.remove_layer(&alone, row.uuid)?;
         self.collect(&alone, &row.parent.into_iter().collect::<BTreeSet<_>>())
@@ -69,6 +71,7 @@ impl Store {
                 let spec = self.below(&child)?;
                 let spec = StackSpec { delta: Some(child.delta()), ..spec };
                 rebase_frozen(&spec, &below, Pace::Beside, watch)?;
+                fault::point("layer-lifted");
                 let _alone = Alone::enter(&self.paths)?;
                 self.index_layer(*uuid)
             }

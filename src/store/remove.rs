@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::Store;
 use super::draft::{Busy, Trash};
+use super::fault;
 use super::inventory::LayerRow;
 use super::layer::{self, Alone};
 use super::paths::sync_dir;
@@ -59,6 +60,7 @@ impl Store {
         change.forget(uuid).with_context(|| format!("others stand on layer {uuid}"))?;
         let trash = Trash::take(&self.paths, self.paths.layer(uuid))?;
         sync_dir(&self.paths.layers())?;
+        fault::point("layer-removed");
         match (change.commit(), trash) {
             (Ok(()), Some(trash)) => trash.empty(),
             (Err(error), Some(trash)) => {

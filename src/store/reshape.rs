@@ -14,6 +14,7 @@ use vmm::layers::Operation;
 
 use super::Store;
 use super::chain::Chain;
+use super::fault;
 use super::image::Image;
 use super::layer::Alone;
 use super::name::Name;
@@ -66,6 +67,7 @@ impl Store {
 
     /// Records which image a VM is of.
     fn record_image(&mut self, vm: &Vm, image: &Image) -> Result<()> {
+        fault::point("rebased");
         let mut vm = vm.clone();
         vm.record.image = image.record.digest.clone();
         vm.save()?;
@@ -106,10 +108,10 @@ impl Store {
         }
     }
 
-    /// Gives the disk of a stopped VM another length, in whole sectors.
+    /// Gives a VM's disk another length, in whole sectors; a guest that runs is told.
     ///
     /// # Errors
-    /// It would become shorter and not `shrink`, or the size cannot be.
+    /// It would become shorter and not `shrink`, or while a guest runs; or the size cannot be.
     pub fn resize(&mut self, vm: &Vm, writer: &Writer, size: u64, shrink: bool) -> Result<()> {
         let before = self.settled(vm, writer)?;
         let size = size
@@ -120,7 +122,16 @@ impl Store {
             let what = format!("its disk of {now} bytes would lose what is behind {size}");
             return Err(Failure::in_use(what).hint("--force, if nothing of use is there").into());
         }
-        blockdev::resize(&vm.delta(), size, shrink)?;
+        match writer {
+            Writer::Nobody(_) => blockdev::resize(&vm.delta(), size, shrink)?,
+            Writer::Monitor(_) if size < now => {
+                let what = "it is running, and only a stopped VM's disk can become smaller";
+                let hint = format!("offshoot stop {}", vm.record.name);
+                return Err(Failure::in_use(what).hint(hint).into());
+            }
+            Writer::Monitor(monitor) => monitor.grow(size)?,
+        }
+        fault::point("resized");
         self.set_disk_size(vm, size)?;
         self.record(vm, &before)
     }
@@ -138,8 +149,10 @@ impl Store {
     /// Records what a VM's chain has become, and removes what nobody needs any more of what it
     /// was.
     pub(super) fn record(&mut self, vm: &Vm, before: &BTreeSet<Uuid>) -> Result<()> {
+        fault::point("reshaped");
         let alone = Alone::enter(&self.paths)?;
         self.index(vm)?;
+        fault::point("reshape-indexed");
         self.collect(&alone, before).context("it is done, but layers nobody needs are left")
     }
 }

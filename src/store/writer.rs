@@ -28,6 +28,12 @@ pub trait Online {
     /// It does not answer, or cannot. The files tell what happened.
     fn go_on(&self, delta: &Path) -> Result<Duration>;
 
+    /// Has it make its disk this many bytes long, and tell the guest.
+    ///
+    /// # Errors
+    /// It does not answer, or cannot.
+    fn grow(&self, size: u64) -> Result<()>;
+
     /// Refuses to go on while it works on its layers already.
     ///
     /// # Errors

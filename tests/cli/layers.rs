@@ -8,26 +8,12 @@ use serde_json::Value;
 
 use crate::common::kvm;
 use crate::common::store::{Follower, Store};
-use crate::support::{BASE_BYTES, assert_tidy, json, kernel_file, refuses, text, tiny};
+use crate::support::{
+    BASE_BYTES, assert_tidy, json, kernel_file, obeys, refuses, text, tiny, written,
+};
 
-/// A VM `web` that wrote 1 to its first blocks, made a snapshot `s1`, and wrote 2 to the next.
-fn web() -> Store {
-    let store = tiny();
-    store.ok(["clone", "tiny", "web", "--memory=64M"]);
-    obeys(&store, "web", "write:1:range=0+64k,flush");
-    store.ok(["snapshot", "create", "web"]);
-    obeys(&store, "web", "write:2:range=64k+64k,flush");
-    store
-}
-
-/// What of [`web`]'s disk must be there.
+/// What of [`written`]'s disk must be there.
 const VERIFY: &str = "verify:1:range=0+64k,verify:2:range=64k+64k,verify-base:range=128k+";
-
-#[track_caller]
-fn obeys(store: &Store, name: &str, orders: &str) {
-    store.ok(["start", name, "--cmdline", &format!("offshoot.do={orders}")]);
-    assert_eq!(store.ok(["wait", "-q", name]), "0\n", "{}", store.ok(["logs", name]));
-}
 
 /// Starts a guest that writes 3 over what is at 32k, and then does nothing.
 fn idles(store: &Store) {
@@ -49,7 +35,7 @@ fn a_flattened_vm_needs_nothing_below_it() {
     if !kvm("flatten") {
         return;
     }
-    let store = web();
+    let store = written();
     store.ok(["flatten", "web"]);
     assert_eq!(lineage(&store), Value::Array(vec![]));
     obeys(&store, "web", VERIFY);
@@ -69,7 +55,7 @@ fn a_running_vm_is_flattened_and_does_not_notice() {
     if !kvm("flatten of a running VM") {
         return;
     }
-    let store = web();
+    let store = written();
     idles(&store);
     store.ok(["flatten", "web"]);
     assert_eq!(lineage(&store), Value::Array(vec![]));
@@ -84,7 +70,7 @@ fn a_commit_moves_the_snapshot_to_the_present() {
     if !kvm("commit") {
         return;
     }
-    let store = web();
+    let store = written();
     store.ok(["commit", "web"]);
     assert_eq!(json(&store, ["snapshot", "ls", "web"]).as_array().map(Vec::len), Some(1));
     assert_eq!(store.inspect("web")["delta"]["owned_blocks"], 0);
@@ -106,7 +92,7 @@ fn a_running_vm_commits_and_goes_on() {
     if !kvm("commit of a running VM") {
         return;
     }
-    let store = web();
+    let store = written();
     idles(&store);
     store.ok(["commit", "web"]);
     store.ok(["commit", "web"]);
@@ -121,7 +107,7 @@ fn a_rebased_vm_reads_as_before_on_another_image() {
     if !kvm("rebase") {
         return;
     }
-    let store = web();
+    let store = written();
     let (kernel, other) = (kernel_file(&store), store.folder().join("other.raw"));
     fs::write(&other, vec![7; 300_000]).expect("written");
     let kernel = text(&kernel);
@@ -144,7 +130,7 @@ fn a_disk_grows_and_shrinks_without_old_bytes() {
     if !kvm("resize") {
         return;
     }
-    let store = web();
+    let store = written();
     store.ok(["resize", "web", "2M"]);
     assert_eq!(store.inspect("web")["vm"]["disk_size"], 2 << 20);
     let end = BASE_BYTES.next_multiple_of(4096);
@@ -159,7 +145,12 @@ fn a_disk_grows_and_shrinks_without_old_bytes() {
     assert_eq!(store.inspect("web")["vm"]["disk_size"], BASE_BYTES);
     obeys(&store, "web", "verify:1:range=0+64k,verify-base:range=64k+");
     idles(&store);
-    refuses(&store, 4, ["resize", "web", "4M"], "it is running");
+    refuses(&store, 4, ["resize", "web", "64k", "--force"], "it is running");
+    store.ok(["resize", "web", "4M"]);
+    assert_eq!(store.inspect("web")["vm"]["disk_size"], 4 << 20);
+    store.ok(["stop", "--force", "web"]);
+    let first = "verify:1:range=0+32k,verify:3:range=32k+4k,verify:1:range=36k+28k";
+    obeys(&store, "web", &format!("{first},verify-zero:range={end}+"));
     assert_tidy(&store);
 }
 
@@ -181,7 +172,7 @@ fn compacting_gives_back_the_space_of_zeroes() {
     if !kvm("compact") {
         return;
     }
-    let store = web();
+    let store = written();
     write_zeroes(&store, 64 << 10);
     let view = json(&store, ["compact", "web"]);
     let bytes = |key: &str| view[key].as_u64().expect("a number");

@@ -4,6 +4,7 @@
 mod clone;
 #[path = "../common/mod.rs"]
 mod common;
+mod crash;
 mod damage;
 mod demo;
 mod faults;

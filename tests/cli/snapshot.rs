@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::common::kvm;
 use crate::common::store::{Follower, Store, ends, finish};
-use crate::support::{assert_tidy, fails, json, refuses, state, text, tiny};
+use crate::support::{assert_tidy, fails, json, obeys, refuses, state, text, tiny};
 
 /// A VM `web` whose guest, at each start, does what it is ordered to.
 fn web() -> Store {
@@ -14,16 +14,11 @@ fn web() -> Store {
     store
 }
 
-/// Starts a VM with these orders, which must end well.
-#[track_caller]
-fn obeys(store: &Store, name: &str, orders: &str) {
-    store.ok(["start", name, "--cmdline", &format!("offshoot.do={orders}")]);
-    assert_eq!(store.ok(["wait", "-q", name]), "0\n", "{}", store.ok(["logs", name]));
-}
-
 /// The last number a guest said it had flushed.
 fn stamps(console: &str) -> u64 {
-    let mut lines = console.lines().filter_map(|line| line.strip_prefix("guest: flushed "));
+    // The last line may be half written.
+    let (whole, _) = console.rsplit_once('\n').expect("a line");
+    let mut lines = whole.lines().filter_map(|line| line.strip_prefix("guest: flushed "));
     lines.next_back().and_then(|number| number.trim().parse().ok()).expect("it said so")
 }
 

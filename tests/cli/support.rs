@@ -40,6 +40,24 @@ pub fn tiny_in(store: &Store) {
     store.ok(["image", "import", base, "--name", "tiny", "--kernel", kernel]);
 }
 
+/// A store with a VM `web` that wrote 1 to its first 64 KiB, made a snapshot `s1`, and wrote 2 to
+/// the next.
+pub fn written() -> Store {
+    let store = tiny();
+    store.ok(["clone", "tiny", "web", "--memory=64M"]);
+    obeys(&store, "web", "write:1:range=0+64k,flush");
+    store.ok(["snapshot", "create", "web"]);
+    obeys(&store, "web", "write:2:range=64k+64k,flush");
+    store
+}
+
+/// Starts a VM whose guest does this; it must end well.
+#[track_caller]
+pub fn obeys(store: &Store, name: &str, orders: &str) {
+    store.ok(["start", name, "--cmdline", &format!("offshoot.do={orders}")]);
+    assert_eq!(store.ok(["wait", "-q", name]), "0\n", "{}", store.ok(["logs", name]));
+}
+
 /// A path as an argument.
 pub fn text(path: &Path) -> &str {
     path.to_str().expect("an ordinary path")
@@ -85,6 +103,12 @@ pub fn assert_tidy(store: &Store) {
     let root = store.folder().join("root");
     let left: Vec<_> = fs::read_dir(root.join("tmp")).expect("tmp/").collect();
     assert!(left.is_empty(), "left behind: {left:?}");
+    assert_sound(store);
+}
+
+/// `doctor` finds nothing wrong with the store.
+#[track_caller]
+pub fn assert_sound(store: &Store) {
     let output = finish(store.command(["doctor", "--format", "json"]));
     let findings: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
     let checks = ["leftover", "vm", "layer", "image", "inventory"];

@@ -8,8 +8,9 @@ use uuid::Uuid;
 
 use super::Finding;
 use super::leftovers::{entries, unusable};
+use crate::store::inventory::LayerRow;
 use crate::store::lineage::label;
-use crate::store::{Store, Vm};
+use crate::store::{Name, Store, Vm};
 
 /// Looks at every VM's chain, and at every layer.
 ///
@@ -32,6 +33,7 @@ pub fn find(store: &Store) -> Result<Vec<Finding>> {
             }
         }
     }
+    findings.extend(missing(store, &used)?);
     findings.extend(unneeded(store)?);
     findings.extend(strangers(store, &used)?);
     Ok(findings)
@@ -46,6 +48,20 @@ fn unfinished(store: &Store, vm: &Vm, top: &Heading) -> Result<Option<Finding>> 
     let text =
         format!("{name}: a snapshot was interrupted; nothing is lost, the next completes it");
     Ok(Some(Finding::warning("layer", text, format!("offshoot snapshot create {name}"))))
+}
+
+/// Rows without a layer that can be used: a removal that a crash interrupted, or damage. Those of
+/// VMs that need them are told with the VM.
+fn missing(store: &Store, used: &BTreeSet<Uuid>) -> Result<Vec<Finding>> {
+    let rows = store.inventory.layers()?;
+    let unused = rows.into_iter().filter(|row| !used.contains(&row.uuid));
+    let finding = |row: LayerRow| {
+        let error = store.layer(row.uuid).err()?;
+        let name = row.name.as_ref().map_or("SNAPSHOT", Name::as_str);
+        let next = format!("offshoot snapshot rm {} {name}; offshoot prune", row.origin);
+        Some(unusable("layer", &label(&row), &error, Some(next)))
+    };
+    Ok(unused.filter_map(finding).collect())
 }
 
 fn unneeded(store: &Store) -> Result<Vec<Finding>> {
