@@ -296,9 +296,8 @@ pub enum Disk {
 pub struct DiskServe {
     /// A VM
     pub name: Name,
-    /// Speak NBD on this unix socket, for nbdcopy, qemu-img, fio and the like
-    #[arg(long, value_name = "SOCKET")]
-    pub nbd: PathBuf,
+    #[command(flatten)]
+    pub socket: DiskSocket,
     /// Refuse writes
     #[arg(long)]
     pub read_only: bool,
@@ -394,6 +393,18 @@ pub struct Prune {
     /// Only say what would be removed
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// What is spoken, and where.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct DiskSocket {
+    /// Speak NBD on this unix socket, for nbdcopy, qemu-img, fio and the like
+    #[arg(long, value_name = "SOCKET")]
+    pub nbd: Option<PathBuf>,
+    /// Be the vhost-user-blk device of another monitor's machine on this unix socket
+    #[arg(long, value_name = "SOCKET")]
+    pub vhost_user: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -41,6 +41,9 @@ pub enum Error {
     /// A client did what the protocol forbids.
     #[error("the client broke the protocol")]
     Protocol(#[source] Violation),
+    /// A vhost-user front end did what it may not.
+    #[error("the front end broke the protocol")]
+    FrontEnd(#[source] vhost::vhost_user::Error),
     /// The disk is of no further use.
     #[error("the disk failed")]
     Disk(#[source] blockdev::Error),

@@ -15,6 +15,7 @@
 mod error;
 pub mod nbd;
 mod socket;
+pub mod vhost_user;
 mod wire;
 
 pub use error::{Error, Result};

@@ -7,3 +7,4 @@ mod common;
 mod crash;
 mod life;
 mod support;
+mod vhost_user;

@@ -49,11 +49,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it, and waits until it is ready.
+    /// Starts it for NBD, and waits until it is ready.
     #[track_caller]
     pub fn start<const N: usize>(store: &Store, flags: [&str; N]) -> Server {
-        let socket = store.folder().join("nbd");
-        let mut command = store.command(["disk", "serve", "web", "--nbd", text(&socket)]);
+        Server::start_as(store, "--nbd", flags)
+    }
+
+    /// Starts it for what `protocol` says, and waits until it is ready.
+    #[track_caller]
+    pub fn start_as<const N: usize>(store: &Store, protocol: &str, flags: [&str; N]) -> Server {
+        let socket = store.folder().join("socket");
+        let mut command = store.command(["disk", "serve", "web", protocol, text(&socket)]);
         command.args(flags).stderr(Stdio::inherit());
         let mut child = command.spawn().expect("offshoot starts");
         let mut line = String::new();

@@ -24,7 +24,9 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    pub(super) fn new(name: &str, line: Arc<dyn Irq>) -> Self {
+    /// The way to the driver of the device `name`, over `line`.
+    #[must_use]
+    pub fn new(name: &str, line: Arc<dyn Irq>) -> Self {
         Interrupt {
             line,
             status: AtomicU32::new(0),

@@ -65,6 +65,12 @@ impl Queue {
         self.ring.size()
     }
 
+    /// Where in the available ring the next chain is taken from.
+    #[must_use]
+    pub fn next_available(&self) -> u16 {
+        self.ring.next_avail()
+    }
+
     /// Takes the next available chain.
     ///
     /// # Errors

@@ -25,14 +25,20 @@ pub struct Stop {
 }
 
 impl Stop {
-    pub(super) fn new() -> io::Result<Self> {
+    /// Nothing has been asked yet.
+    ///
+    /// # Errors
+    /// The process is out of file descriptors.
+    pub fn new() -> io::Result<Self> {
         let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
         Ok(Stop { requested: AtomicBool::new(false), event })
     }
 
-    pub(super) fn raise(&self) {
-        self.requested.store(true, Ordering::SeqCst);
-        self.event.write(1).expect("the counter goes from 0 to 1, once");
+    /// Asks.
+    pub fn raise(&self) {
+        if !self.requested.swap(true, Ordering::SeqCst) {
+            self.event.write(1).expect("the counter goes from 0 to 1, once");
+        }
     }
 
     /// Whether to take nothing more.

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use blockdev::Stack;
-use serve::Socket;
 use serve::nbd::{self, Export};
+use serve::vhost_user::Settings;
+use serve::{Socket, vhost_user};
 
 use crate::args;
 use crate::cmd::App;
@@ -19,20 +20,32 @@ use crate::output;
 use crate::store::lock::{Holder, Lock, Phase};
 use crate::store::{Image, Store, Vm};
 
+/// Queues another monitor may use; one is the least.
+const QUEUES: u16 = 4;
+
+/// What is spoken.
+#[derive(Clone, Copy)]
+enum Protocol {
+    Nbd,
+    VhostUser,
+}
+
 /// Serves a disk until a signal comes.
 pub fn serve(app: &App, args: &args::DiskServe) -> Result<()> {
     // Before there is anything to leave behind.
     let signals = Signals::catch()?;
     let store = app.store()?;
+    let (protocol, path) = chosen(&args.socket)?;
     let serve = || {
         let vm = store.vm(&args.name)?;
         let image = store.image_with(&vm.record.image)?;
         let mut lock = Lock::take(&vm.dir)?;
         store.settle_stopped(&vm, &lock)?;
-        let socket = listen(&args.nbd)?;
+        let socket = listen(&path)?;
         let before = lock.signature()?;
-        lock.sign(&Holder::this_process(Phase::Serving, absolute(&args.nbd)?))?;
-        let served = serve_vm(&store, &vm, &image, args, &socket, &signals);
+        lock.sign(&Holder::this_process(Phase::Serving, path.clone()))?;
+        let served = Disk::open(&store, vm, &image, args.read_only)
+            .and_then(|disk| disk.serve(protocol, &socket, &signals));
         // What it says of the VM's last run is true again.
         lock.restore(&before)?;
         served
@@ -40,26 +53,14 @@ pub fn serve(app: &App, args: &args::DiskServe) -> Result<()> {
     serve().with_context(|| format!("cannot serve the disk of {}", args.name))
 }
 
-fn serve_vm(
-    store: &Store,
-    vm: &Vm,
-    image: &Image,
-    args: &args::DiskServe,
-    socket: &Socket,
-    signals: &Signals,
-) -> Result<()> {
-    // From here on there may be data in it, so it must not be forgotten.
-    store.sync_vm(vm)?;
-    let stack = Stack::open(&store.stack(vm)?)?;
-    let export = Export {
-        name: vm.record.name.to_string(),
-        description: format!("the disk of {}, on {}", vm.record.name, image.record.name),
-        size: stack.size(),
-        read_only: args.read_only || stack.read_only(),
+fn chosen(socket: &args::DiskSocket) -> Result<(Protocol, PathBuf)> {
+    let (protocol, path) = match (&socket.nbd, &socket.vhost_user) {
+        (Some(path), _) => (Protocol::Nbd, path),
+        (None, Some(path)) => (Protocol::VhostUser, path),
+        (None, None) => return Err(Failure::usage("--nbd or --vhost-user is missing").into()),
     };
-    output::print(&announcement(vm, socket.path())?)?;
-    nbd::serve(socket, &stack, &export, signals.as_fd())?;
-    stack.flush().context("what was not flushed before may be lost")
+    let path = std::path::absolute(path).context("cannot tell where the socket is")?;
+    Ok((protocol, path))
 }
 
 fn listen(path: &Path) -> Result<Socket> {
@@ -74,12 +75,57 @@ fn listen(path: &Path) -> Result<Socket> {
     })
 }
 
-/// One line, for scripts to wait for and for people to try.
-fn announcement(vm: &Vm, socket: &Path) -> Result<String> {
-    let (name, socket) = (&vm.record.name, absolute(socket)?);
-    Ok(format!("serving {name}: nbdinfo \"nbd+unix:///?socket={}\"\n", socket.display()))
+/// A disk to be served.
+struct Disk {
+    vm: Vm,
+    image: String,
+    stack: Stack,
+    read_only: bool,
 }
 
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).context("cannot tell where the socket is")
+impl Disk {
+    fn open(store: &Store, vm: Vm, image: &Image, read_only: bool) -> Result<Disk> {
+        // From here on there may be data in it, so it must not be forgotten.
+        store.sync_vm(&vm)?;
+        let stack = Stack::open(&store.stack(&vm)?)?;
+        let read_only = read_only || stack.read_only();
+        Ok(Disk { vm, image: image.record.name.to_string(), stack, read_only })
+    }
+
+    /// Says that clients can connect, serves them, and makes durable what they wrote.
+    fn serve(&self, protocol: Protocol, socket: &Socket, signals: &Signals) -> Result<()> {
+        let (name, path) = (&self.vm.record.name, socket.path().display());
+        let stop = signals.as_fd();
+        match protocol {
+            Protocol::Nbd => {
+                output::print(&format!(
+                    "serving {name}: nbdinfo \"nbd+unix:///?socket={path}\"\n"
+                ))?;
+                nbd::serve(socket, &self.stack, &self.export(), stop)?;
+            }
+            Protocol::VhostUser => {
+                output::print(&format!(
+                    "serving {name}: qemu-system-x86_64 -chardev socket,id=c,path={path} \
+                     -device vhost-user-blk-pci,chardev=c ...\n"
+                ))?;
+                vhost_user::serve(socket, &self.stack, &self.settings(), stop)?;
+            }
+        }
+        self.stack.flush().context("what was not flushed before may be lost")
+    }
+
+    fn export(&self) -> Export {
+        let name = self.vm.record.name.to_string();
+        let description = format!("the disk of {name}, on {}", self.image);
+        Export { name, description, size: self.stack.size(), read_only: self.read_only }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            id: self.vm.record.id(),
+            size: self.stack.size(),
+            read_only: self.read_only,
+            queues: QUEUES,
+        }
+    }
 }
