@@ -23,9 +23,10 @@ struct View {
 pub fn prune(app: &App, args: &args::Prune) -> Result<()> {
     let mut store = app.store()?;
     // While they are there: how much they take cannot be told afterwards.
-    let views: Vec<View> = store.garbage()?.iter().map(|row| View::of(&store, row)).collect();
+    let mut views: Vec<View> = store.garbage()?.iter().map(|row| View::of(&store, row)).collect();
     if !args.dry_run {
-        store.prune().context("cannot remove all layers nobody needs")?;
+        let removed = store.prune().context("cannot remove all layers nobody needs")?;
+        views.retain(|view| removed.contains(&view.layer));
     }
     match app.style {
         Style::Json => output::print_json(&views),

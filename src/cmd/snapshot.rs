@@ -167,5 +167,10 @@ fn rm(app: &App, args: &SnapshotRm) -> Result<()> {
     let removed = reshape(app, name, doing, |store, vm, watch| {
         store.remove_snapshot(vm, snapshot, monitor::writer, watch)
     });
-    removed.with_context(|| format!("cannot remove {name}@{snapshot}"))
+    let gone = removed.with_context(|| format!("cannot remove {name}@{snapshot}"))?;
+    if !gone && !app.quiet {
+        eprintln!("offshoot: a running VM has {name}@{snapshot} open; its space comes back later");
+        eprintln!("try: offshoot prune, when that VM does not run");
+    }
+    Ok(())
 }

@@ -16,7 +16,7 @@ use super::Store;
 use super::chain::Chain;
 use super::fault;
 use super::freeze::Mark;
-use super::layer::{Alone, Layer};
+use super::layer::{Alone, Layer, Merging};
 use super::vm::Vm;
 use super::writer::Writer;
 use crate::failure::Failure;
@@ -28,6 +28,7 @@ impl Store {
     /// It stands on an image, which never changes; others stand on the snapshot: they are named;
     /// there is no room; or `watch` broke it off. Then it is to be begun again.
     pub fn commit(&mut self, vm: &Vm, writer: &Writer, watch: Watch<'_>) -> Result<()> {
+        let _merging = Merging::enter(&self.paths, watch)?;
         self.settled(vm, writer)?;
         let chain = self.chain(vm)?;
         // One that was interrupted comes first: until it is done, more cannot be merged.
@@ -50,7 +51,6 @@ impl Store {
     /// Merges the topmost frozen layer of a VM into the one below it.
     fn merge_topmost(&mut self, vm: &Vm, writer: &Writer, watch: Watch<'_>) -> Result<()> {
         let alone = Alone::enter(&self.paths)?;
-        let before = self.chain(vm)?.layers();
         let chain = self.stack(vm)?;
         // Others can stand on the lower layer until its header says what becomes of it.
         let mut alone = Some(alone);
@@ -76,7 +76,7 @@ impl Store {
             }
         }
         drop(alone);
-        self.record(vm, &before)
+        self.record(vm)
     }
 
     /// That nobody but the VM stands on a layer.

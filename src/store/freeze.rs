@@ -62,7 +62,11 @@ impl Store {
         refuse_half_merged(vm, &chain)?;
         self.publish(vm, old, mark)?;
         fault::point("layer-published");
-        self.renew(vm, &old.as_parent(), old.size)?;
+        if let Err(error) = self.renew(vm, &old.as_parent(), old.size) {
+            // It is still the VM's own; or, after a failed sync, perhaps not.
+            let _ = vm.heading().map(|top| self.take_back(vm, &top));
+            return Err(error);
+        }
         self.index(vm)?;
         fault::point("layer-indexed");
         let pause = self.go_on(vm, old.uuid, writer)?;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Store;
 use super::draft::{Busy, Draft, Trash};
+use super::layer::Alone;
 use super::name::Name;
 use super::paths::{self, RECORD_VERSION, load, save, sync_dir};
 use super::time::Timestamp;
@@ -192,7 +193,14 @@ impl Store {
         let digest = self.inventory.image(name)?.ok_or_else(|| {
             Failure::not_found(format!("there is no image {name}")).hint("offshoot image ls")
         })?;
+        let alone = Alone::enter(&self.paths)?;
         let _busy = Busy::enter(&self.paths)?;
+        let base = self.inventory.base(&digest)?;
+        let path = self.paths.image(&digest).join(BASE);
+        let change = self.inventory.change()?;
+        change.delete_image(name)?;
+        drop(change);
+        self.refuse_users(&alone, &path, base)?;
         let change = self.inventory.change()?;
         change.delete_image(name)?;
         let trash = Trash::take(&self.paths, self.paths.image(&digest))?;

@@ -3,11 +3,14 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use blockdev::ErrorKind;
+use blockdev::copy::Watch;
 use blockdev::delta::{self, Heading, Parent, State};
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -135,6 +138,37 @@ impl Alone {
         rustix::io::retry_on_intr(|| rustix::fs::flock(&layers, FlockOperation::LockExclusive))
             .context("cannot lock layers/")?;
         Ok(Alone { _layers: layers })
+    }
+}
+
+/// Held by the one process that gives a delta a frozen layer as its parent that has others already.
+/// It lasts, and keeps only its like waiting: two at a time could each take away what the other is
+/// about to stand on.
+pub struct Merging {
+    _root: File,
+}
+
+impl Merging {
+    /// How long between two looks at whether another one is done.
+    const GLANCE: Duration = Duration::from_millis(50);
+
+    /// Waits until nobody else does, or `watch` breaks it off.
+    ///
+    /// # Errors
+    /// It was broken off, or the system refuses.
+    pub fn enter(paths: &Paths, watch: Watch<'_>) -> Result<Merging> {
+        let root = File::open(paths.root()).context("cannot open the store")?;
+        loop {
+            match rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Merging { _root: root }),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+                Err(error) => return Err(error).context("cannot lock the store"),
+            }
+            if watch(0, 0).is_break() {
+                return Err(blockdev::Error::Interrupted.into());
+            }
+            std::thread::sleep(Merging::GLANCE);
+        }
     }
 }
 

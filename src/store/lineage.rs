@@ -64,11 +64,6 @@ impl Lineage {
         self.layers.get(&uuid)
     }
 
-    /// All frozen layers.
-    pub fn layers(&self) -> impl Iterator<Item = &LayerRow> {
-        self.layers.values()
-    }
-
     /// What people call a base or a layer: `debian`, `web@before`, or `web@` and the start of a
     /// uuid where nobody named it.
     pub fn label(&self, uuid: Uuid) -> String {
@@ -107,12 +102,11 @@ impl Lineage {
     }
 
     /// Layers nobody needs, those on top first: when one is gone, the one below may be the next.
-    pub fn garbage(mut self, among: impl Fn(&LayerRow) -> bool) -> Vec<Uuid> {
+    pub fn garbage(mut self) -> Vec<Uuid> {
         let mut all = Vec::new();
         loop {
-            let next: Vec<_> =
-                self.layers().filter(|row| among(row) && self.is_garbage(row)).collect();
-            let next: Vec<Uuid> = next.into_iter().map(|row| row.uuid).collect();
+            let next = self.layers.values().filter(|row| self.is_garbage(row));
+            let next: Vec<Uuid> = next.map(|row| row.uuid).collect();
             if next.is_empty() {
                 return all;
             }

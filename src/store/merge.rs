@@ -5,8 +5,6 @@
 //!            └ to go                             └ owns what it needed of s1
 //! ```
 
-use std::collections::BTreeSet;
-
 use anyhow::Result;
 use blockdev::copy::Watch;
 use blockdev::{Pace, StackSpec, rebase_frozen};
@@ -14,16 +12,18 @@ use uuid::Uuid;
 
 use super::Store;
 use super::fault;
-use super::layer::{Alone, Layer};
+use super::layer::{Alone, Layer, Merging, RECORD, Record};
 use super::lineage::Child;
 use super::name::Name;
+use super::paths::update;
 use super::vm::Vm;
 use super::writer::Writer;
 use crate::failure::Failure;
 
 impl Store {
     /// Removes a snapshot. The one VM or snapshot that stands on it, if one does, is given what it
-    /// needs of it.
+    /// needs of it. Whether the layer is gone is returned: while somebody has it open, it stays,
+    /// for [`prune`](Store::prune).
     ///
     /// # Errors
     /// There is no such snapshot; several stand on it: they are named; the one that does is in
@@ -34,7 +34,8 @@ impl Store {
         name: &Name,
         writer: impl Fn(&Vm) -> Result<Writer>,
         watch: Watch<'_>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let _merging = Merging::enter(&self.paths, watch)?;
         if let Ok(writer) = writer(vm) {
             self.settled(vm, &writer)?;
         }
@@ -52,8 +53,9 @@ impl Store {
         }
         fault::point("lifted");
         let alone = Alone::enter(&self.paths)?;
-        self.remove_layer(&alone, row.uuid)?;
-        self.collect(&alone, &row.parent.into_iter().collect::<BTreeSet<_>>())
+        self.take_name(row.uuid)?;
+        let removed = self.collect(&alone)?;
+        Ok(removed.contains(&row.uuid))
     }
 
     /// Has `child`, which stands on `layer`, stand on what that stands on.
@@ -89,6 +91,17 @@ impl Store {
     /// What a frozen layer stands on, as a disk that is only read.
     pub(super) fn below(&self, layer: &Layer) -> Result<StackSpec> {
         Ok(self.chain_below(layer.heading.clone())?.below())
+    }
+
+    /// Takes a snapshot's name away: nobody can ask for it any more.
+    fn take_name(&mut self, uuid: Uuid) -> Result<()> {
+        let layer = self.layer(uuid);
+        if let Ok(layer) = &layer {
+            update(&layer.dir.join(RECORD), &Record { name: None, ..layer.record()? })?;
+        }
+        let change = self.inventory.change()?;
+        change.take_name(uuid)?;
+        change.commit()
     }
 
     /// Brings the inventory to what a frozen layer's header says.

@@ -1,7 +1,13 @@
 //! Taking frozen layers away that nobody needs.
+//!
+//! What is deleted cannot be brought back, so the inventory is not enough: a layer stays while any
+//! process has it open, or any delta in the store says it stands on it. In this order: who is about
+//! to stand on a layer has it open until its delta says so.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use blockdev::delta::heading;
@@ -13,17 +19,34 @@ use super::fault;
 use super::inventory::LayerRow;
 use super::layer::{self, Alone};
 use super::paths::sync_dir;
-use super::vm;
-use crate::failure::{Code, Failure};
+use super::{ofd, vm};
+use crate::failure::Failure;
 
 impl Store {
-    /// Removes those of these layers, and of the layers below them, that nobody needs any more.
+    /// Removes the layers nobody needs any more, and returns them. Those that somebody has open
+    /// stay for the next time.
     ///
     /// # Errors
     /// The filesystem or the inventory refuses; the rest stays.
-    pub(super) fn collect(&mut self, alone: &Alone, among: &BTreeSet<Uuid>) -> Result<()> {
-        let garbage = self.lineage()?.garbage(|layer| among.contains(&layer.uuid));
-        garbage.into_iter().try_for_each(|uuid| self.remove_layer(alone, uuid))
+    pub(super) fn collect(&mut self, _: &Alone) -> Result<Vec<Uuid>> {
+        let mut garbage = self.lineage()?.garbage();
+        garbage.retain(|&uuid| !self.is_in_use(uuid));
+        if garbage.is_empty() {
+            return Ok(garbage);
+        }
+        let mut standing = self.standing()?;
+        let mut removed = Vec::new();
+        for uuid in garbage {
+            let dir = self.paths.layer(uuid);
+            if standing.get(&uuid).is_some_and(|on_it| !on_it.is_empty()) {
+                log::debug!("{} stays: something stands on it", dir.display());
+                continue;
+            }
+            self.remove_layer(uuid)?;
+            standing.values_mut().for_each(|on_it| on_it.retain(|path| !path.starts_with(&dir)));
+            removed.push(uuid);
+        }
+        Ok(removed)
     }
 
     /// Frozen layers nobody needs: those on top first.
@@ -31,30 +54,44 @@ impl Store {
     /// # Errors
     /// The inventory cannot be read.
     pub fn garbage(&self) -> Result<Vec<LayerRow>> {
-        let lineage = self.lineage()?;
-        let rows = |uuids: Vec<Uuid>, layers: Vec<LayerRow>| {
-            layers.into_iter().filter(|row| uuids.contains(&row.uuid)).collect()
-        };
-        Ok(rows(lineage.garbage(|_| true), self.inventory.layers()?))
+        let garbage = self.lineage()?.garbage();
+        let mut layers = self.inventory.layers()?;
+        layers.retain(|row| garbage.contains(&row.uuid));
+        Ok(layers)
     }
 
-    /// Removes all frozen layers nobody needs, and returns them.
+    /// Removes all frozen layers nobody needs or has open, and returns them.
     ///
     /// # Errors
     /// The filesystem or the inventory refuses; the rest stays.
-    pub fn prune(&mut self) -> Result<Vec<LayerRow>> {
+    pub fn prune(&mut self) -> Result<Vec<Uuid>> {
         let alone = Alone::enter(&self.paths)?;
-        let garbage = self.garbage()?;
-        self.collect(&alone, &garbage.iter().map(|row| row.uuid).collect())?;
-        Ok(garbage)
+        self.collect(&alone)
     }
 
-    /// Removes a frozen layer that nothing stands on.
+    /// Whether a process has a frozen layer open.
+    pub fn is_in_use(&self, layer: Uuid) -> bool {
+        is_open(&self.paths.layer(layer).join(layer::DELTA))
+    }
+
+    /// Refuses to go on where somebody has a base open, or a delta says it stands on it.
     ///
     /// # Errors
-    /// Something does, as the inventory or the files say; or the filesystem refuses.
-    pub(super) fn remove_layer(&mut self, _: &Alone, uuid: Uuid) -> Result<()> {
-        self.refuse_children(uuid)?;
+    /// They are named.
+    pub(super) fn refuse_users(&self, _: &Alone, path: &Path, base: Uuid) -> Result<()> {
+        if is_open(path) {
+            return Err(Failure::in_use("something is using it").into());
+        }
+        match self.standing()?.get(&base).and_then(|on_it| on_it.first()) {
+            None => Ok(()),
+            Some(delta) => {
+                let what = format!("{} stands on it", delta.display());
+                Err(Failure::in_use(what).hint("offshoot doctor").into())
+            }
+        }
+    }
+
+    fn remove_layer(&mut self, uuid: Uuid) -> Result<()> {
         let _busy = Busy::enter(&self.paths)?;
         let change = self.inventory.change()?;
         change.forget(uuid).with_context(|| format!("others stand on layer {uuid}"))?;
@@ -71,20 +108,28 @@ impl Store {
         }
     }
 
-    /// That no delta in the store stands on a layer, whatever the inventory says of it: what is
-    /// deleted cannot be brought back.
-    fn refuse_children(&self, uuid: Uuid) -> Result<()> {
+    /// Which deltas stand on what, as they themselves say. Those that cannot be read say nothing.
+    fn standing(&self) -> Result<BTreeMap<Uuid, Vec<PathBuf>>> {
+        let mut standing: BTreeMap<Uuid, Vec<PathBuf>> = BTreeMap::new();
         let dirs = [(self.paths.vms(), vm::DELTA), (self.paths.layers(), layer::DELTA)];
         for (dir, delta) in dirs {
-            let read = || fs::read_dir(&dir)?.collect::<std::io::Result<Vec<_>>>();
+            let read = || fs::read_dir(&dir)?.collect::<io::Result<Vec<_>>>();
             let entries = read().with_context(|| format!("cannot read {}", dir.display()))?;
             for path in entries.into_iter().map(|entry| entry.path().join(delta)) {
-                if heading(&path).is_ok_and(|found| found.parent.uuid == uuid) {
-                    let what = format!("{} stands on layer {uuid}", path.display());
-                    return Err(Failure::new(Code::InUse, what).hint("offshoot doctor").into());
+                if let Ok(found) = heading(&path) {
+                    standing.entry(found.parent.uuid).or_default().push(path);
                 }
             }
         }
-        Ok(())
+        Ok(standing)
+    }
+}
+
+/// Whether a process has a layer open; every one that does has it locked.
+fn is_open(path: &Path) -> bool {
+    match File::open(path).and_then(|file| ofd::is_held(&file)) {
+        Ok(held) => held,
+        // What is not there nobody will miss; of anything else nothing can be told.
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }

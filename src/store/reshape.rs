@@ -4,16 +4,12 @@
 //! disturb it cannot be done to layers that others stand on or have open. Only what was found
 //! before and what is recorded after are under [`Alone`].
 
-use std::collections::BTreeSet;
-
 use anyhow::{Context, Result};
 use blockdev::copy::Watch;
 use blockdev::{Pace, Stack, StackSpec};
-use uuid::Uuid;
 use vmm::layers::Operation;
 
 use super::Store;
-use super::chain::Chain;
 use super::fault;
 use super::image::Image;
 use super::layer::Alone;
@@ -28,12 +24,12 @@ impl Store {
     /// # Errors
     /// There is no room, or `watch` broke it off; it can be begun again.
     pub fn flatten(&mut self, vm: &Vm, writer: &Writer, watch: Watch<'_>) -> Result<()> {
-        let before = self.settled(vm, writer)?;
+        self.settled(vm, writer)?;
         match writer {
             Writer::Nobody(_) => Stack::open(&self.stack(vm)?)?.flatten(Pace::Full, watch)?,
             Writer::Monitor(monitor) => monitor.perform(&Operation::Flatten {}, watch)?,
         }
-        self.record(vm, &before)
+        self.record(vm)
     }
 
     /// Has a VM's delta stand directly on an image, and take up what reads otherwise there. The
@@ -53,12 +49,12 @@ impl Store {
             // All of it was done but for the record, perhaps.
             return self.record_image(vm, &image);
         }
-        let before = self.settled(vm, writer)?;
+        self.settled(vm, writer)?;
         let below = StackSpec { base: Some(image.base()), ..StackSpec::default() };
         self.stand(vm, writer, &below, watch)?;
         self.record_image(vm, &image)?;
         let vm = self.vm(&vm.record.name)?;
-        self.record(&vm, &before)
+        self.record(&vm)
     }
 
     fn stands_directly_on(&self, vm: &Vm, image: &Image) -> Result<bool> {
@@ -113,7 +109,7 @@ impl Store {
     /// # Errors
     /// It would become shorter and not `shrink`, or while a guest runs; or the size cannot be.
     pub fn resize(&mut self, vm: &Vm, writer: &Writer, size: u64, shrink: bool) -> Result<()> {
-        let before = self.settled(vm, writer)?;
+        self.settled(vm, writer)?;
         let size = size
             .checked_next_multiple_of(512)
             .ok_or_else(|| Failure::usage(format!("a disk of {size} bytes is too large")))?;
@@ -133,33 +129,25 @@ impl Store {
         }
         fault::point("resized");
         self.set_disk_size(vm, size)?;
-        self.record(vm, &before)
+        self.record(vm)
     }
 
-    /// Completes what a crash left undone; returns the frozen layers of the VM's chain.
-    pub(super) fn settled(&mut self, vm: &Vm, writer: &Writer) -> Result<BTreeSet<Uuid>> {
+    /// Completes what a crash left undone, before something that takes long.
+    pub(super) fn settled(&mut self, vm: &Vm, writer: &Writer) -> Result<()> {
         let alone = Alone::enter(&self.paths)?;
         if let Writer::Monitor(monitor) = writer {
             monitor.refuse_busy()?;
         }
-        self.settle(&alone, vm, writer)?;
-        Ok(self.chain(vm)?.layers())
+        self.settle(&alone, vm, writer)
     }
 
-    /// Records what a VM's chain has become, and removes what nobody needs any more of what it
-    /// was.
-    pub(super) fn record(&mut self, vm: &Vm, before: &BTreeSet<Uuid>) -> Result<()> {
+    /// Records what a VM's chain has become, and removes what nobody needs any more.
+    pub(super) fn record(&mut self, vm: &Vm) -> Result<()> {
         fault::point("reshaped");
         let alone = Alone::enter(&self.paths)?;
         self.index(vm)?;
         fault::point("reshape-indexed");
-        self.collect(&alone, before).context("it is done, but layers nobody needs are left")
-    }
-}
-
-impl Chain {
-    /// The frozen layers.
-    pub(super) fn layers(&self) -> BTreeSet<Uuid> {
-        self.frozen.iter().map(|layer| layer.heading.uuid).collect()
+        let collected = self.collect(&alone);
+        collected.map(drop).context("it is done, but layers nobody needs are left")
     }
 }

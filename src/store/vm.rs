@@ -3,7 +3,7 @@
 //! `vms/<id>/{vm.toml,delta}` from the start; `lock`, `console.log`, `monitor.log` and `exit.json`
 //! once it was started. Deleting a VM touches nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -197,7 +197,6 @@ impl Store {
     }
 
     fn remove_settled(&mut self, alone: &Alone, id: &str, dir: PathBuf) -> Result<()> {
-        let layers = self.layers_of(id)?;
         let _busy = Busy::enter(&self.paths)?;
         let change = self.inventory.change()?;
         change.delete_vm(id)?;
@@ -211,21 +210,7 @@ impl Store {
             }
             (result, None) => result,
         }?;
-        self.collect(alone, &layers).context("the VM is gone, but not all of its snapshots")
-    }
-
-    /// The layers that may be of no use any more without a VM: its own, and those it stands on.
-    fn layers_of(&self, id: &str) -> Result<BTreeSet<Uuid>> {
-        let all = self.inventory.layers()?;
-        let parent =
-            |uuid: Uuid| all.iter().find(|row| row.uuid == uuid).and_then(|row| row.parent);
-        let own = all.iter().filter(|row| row.vm.as_deref() == Some(id)).map(|row| row.uuid);
-        let mut layers: BTreeSet<Uuid> = own.collect();
-        let mut next = self.inventory.parent(id)?;
-        while let Some(uuid) = next {
-            layers.insert(uuid);
-            next = parent(uuid);
-        }
-        Ok(layers)
+        let collected = self.collect(alone);
+        collected.map(drop).context("the VM is gone, but not all of its snapshots")
     }
 }

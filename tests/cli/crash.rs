@@ -21,7 +21,10 @@ fn dies_and_goes_on(command: &[&str], points: &[&str], also: fn(&Store)) {
         if *point != "rebased" {
             obeys(&store, "web", VERIFY);
         }
-        store.ok(command);
+        // By then the snapshot has no name any more, and prune finishes the work.
+        if (command[0], *point) != ("snapshot", "layer-removed") {
+            store.ok(command);
+        }
         obeys(&store, "web", VERIFY);
         let tmp = store.folder().join("root/tmp");
         for left in fs::read_dir(&tmp).expect("tmp/").map(|entry| entry.expect("a file").path()) {

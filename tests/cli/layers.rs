@@ -98,6 +98,7 @@ fn a_running_vm_commits_and_goes_on() {
     store.ok(["commit", "web"]);
     assert_eq!(lineage(&store), serde_json::json!(["tiny", "web@s1"]));
     store.ok(["stop", "--force", "web"]);
+    store.ok(["prune"]);
     obeys(&store, "web", VERIFY_ONLINE);
     assert_tidy(&store);
 }

@@ -69,7 +69,10 @@ fn unneeded(store: &Store) -> Result<Vec<Finding>> {
         let text = format!("nobody needs layer {}", label(&row));
         Finding::warning("layer", text, "offshoot prune".into())
     };
-    Ok(store.garbage()?.into_iter().map(finding).collect())
+    let mut garbage = store.garbage()?;
+    // Those in use go when they are not any more.
+    garbage.retain(|row| !store.is_in_use(row.uuid));
+    Ok(garbage.into_iter().map(finding).collect())
 }
 
 /// Directories without a row that no VM stands on.

@@ -87,6 +87,15 @@ impl Inventory {
         Ok(found.flatten())
     }
 
+    /// The base of the image with this digest.
+    ///
+    /// # Errors
+    /// There is no such image, or the database cannot be read.
+    pub fn base(&self, digest: &str) -> Result<Uuid> {
+        let sql = "SELECT uuid FROM layer JOIN image ON base = layer.id WHERE digest = ?1";
+        Ok(self.db.query_row(sql, [digest], |row| uuid(row, 0))?)
+    }
+
     /// The digest of the image that has this base.
     ///
     /// # Errors
@@ -125,6 +134,17 @@ impl Change<'_> {
         let created = record.created.millis();
         let values = (uuid, &record.vm, record.origin.as_str(), name, &record.notes, created);
         self.tx.execute(sql, values)?;
+        Ok(())
+    }
+
+    /// Takes a snapshot's name away.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub fn take_name(&self, layer: Uuid) -> Result<()> {
+        let sql = "UPDATE snapshot SET name = NULL
+                   WHERE layer = (SELECT id FROM layer WHERE uuid = ?1)";
+        self.tx.execute(sql, [layer.to_string()])?;
         Ok(())
     }
 
