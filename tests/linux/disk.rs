@@ -59,6 +59,29 @@ pub fn synced_files_survive_a_killed_monitor(store: &Store) {
     disk::assert_clean(store, "victim");
 }
 
+/// As `WRITE` for 12 files, and then waits until the disk is larger than its base.
+const WRITE_AND_SEE_IT_GROW: &str = "enter; size=$(cat /sys/block/vda/size); n=0; \
+    while [ $n -lt 12 ]; do n=$((n+1)); head -c 20000 /dev/urandom > file$n; \
+    sha256sum file$n > sum$n; sync; say synced $n; done; \
+    until [ $(cat /sys/block/vda/size) = 131072 ]; do sleep 0.1; done; leave; say grown";
+
+pub fn snapshot_of_a_writing_guest_comes_back_clean_and_a_grown_disk_is_seen(store: &Store) {
+    let mut live = Machine::clone(store, "live", 1);
+    live.start(WRITE_AND_SEE_IT_GROW);
+    live.says("synced 4");
+    store.ok(["snapshot", "create", "live", "midway"]);
+    store.ok(["resize", "live", "64M"]);
+    assert_eq!(said(&live.ends(0)).last().map(String::as_str), Some("grown"));
+    disk::assert_clean(store, "live");
+
+    // As a power cut at that moment would have left it.
+    store.ok(["snapshot", "revert", "live", "midway", "--force"]);
+    disk::assert_clean_after_replay(store, "live");
+    let whole = live.boot(COUNT).join("\n");
+    let whole: usize = whole.strip_prefix("whole ").expect("it counts").parse().expect("a number");
+    assert!((4..=12).contains(&whole), "{whole} files are whole in a snapshot taken after 4");
+}
+
 pub fn trimmed_blocks_are_given_back(store: &Store) {
     let mut thin = Machine::clone(store, "thin", 1);
     thin.boot("enter; head -c 8000000 /dev/urandom > big; leave");

@@ -27,10 +27,11 @@ macro_rules! cases {
     ($($module:ident::$case:ident,)*) => { [$((stringify!($case), $module::$case as Case)),*] };
 }
 
-const CASES: [(&str, Case); 11] = cases![
+const CASES: [(&str, Case); 12] = cases![
     disk::clones_keep_their_writes_on_one_vcpu,
     disk::clones_keep_their_writes_on_two_vcpus,
     disk::synced_files_survive_a_killed_monitor,
+    disk::snapshot_of_a_writing_guest_comes_back_clean_and_a_grown_disk_is_seen,
     disk::trimmed_blocks_are_given_back,
     boot::guest_finds_its_devices,
     boot::bzimage_boots,
