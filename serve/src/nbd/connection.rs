@@ -115,7 +115,7 @@ impl Transmission<'_> {
             self.take_requests()?;
             self.flights.finish(&mut self.pool, &mut self.outbox).map_err(Error::Disk)?;
             self.send()?;
-            if self.leaving && self.flights.is_empty() && self.outbox.is_empty() {
+            if self.leaving && self.is_idle() && !self.receiver.is_held_up() {
                 return Ok(());
             }
             self.wait()?;
@@ -128,6 +128,8 @@ impl Transmission<'_> {
         while let Some(request) = receiver.next(self.export, self.terms, budget, pool)? {
             if request.command == Ok(Command::Disconnect) {
                 self.leaving = true;
+                // It must not say anything more; if it did, it is not heard.
+                *receiver = Receiver::new(&[]);
                 return Ok(());
             }
             budget.take(request.cost());
@@ -154,10 +156,14 @@ impl Transmission<'_> {
         Ok(())
     }
 
+    fn is_idle(&self) -> bool {
+        self.flights.is_empty() && self.outbox.is_empty()
+    }
+
     /// Waits until there is something to do, and takes in what has arrived.
     fn wait(&mut self) -> Result<()> {
         let listens = !self.leaving && !self.receiver.is_held_up();
-        if self.flights.is_empty() && self.outbox.is_empty() {
+        if self.is_idle() {
             // What is held up has room now.
             return if listens { self.receive(Patience::Wait) } else { Ok(()) };
         }

@@ -97,39 +97,18 @@ impl Flights {
     pub fn start(&mut self, request: Request, pool: &mut Pool, out: &mut Outbox) {
         let cost = request.cost();
         let Request { cookie, command, data } = request;
-        let answer = |reply| Answer { reply, cost };
-        let (next, op) = match command {
-            Err(errno) => {
-                return out.push(answer(Reply::error(cookie, errno, self.terms.structured)));
-            }
-            Ok(Command::Status { range, one }) => {
-                let reply = self.status(cookie, range, one);
-                return out.push(answer(reply));
-            }
-            Ok(Command::Disconnect) => return,
-            Ok(Command::Read(range)) => {
-                let into = pool.take(length(&range));
-                (Next::Data(range.start), Op::Read { at: range.start, into })
-            }
-            Ok(Command::Write { range, durable }) => {
-                let from = data.unwrap_or_else(|| Buffers::from_vec(Vec::new()));
-                (Next::after_change(durable), Op::Write { at: range.start, from })
-            }
-            Ok(Command::Flush) => (Next::Done, Op::Flush),
-            Ok(Command::Trim { range, durable }) => {
-                (Next::after_change(durable), Op::Discard(range))
-            }
-            Ok(Command::Zero { range, durable, hole: true }) => {
-                (Next::after_change(durable), Op::Zero(range))
-            }
-            Ok(Command::Zero { range, durable, hole: false }) => {
-                let zeroes = pool.take(length(&range).min(FILL_STEP));
-                zeroes.fill_zero(0..zeroes.len());
-                fill(range, durable, zeroes)
+        let reply = match command {
+            Err(errno) => Reply::error(cookie, errno, self.terms.structured),
+            Ok(Command::Status { range, one }) => self.status(cookie, range, one),
+            Ok(command) => {
+                if let Some((next, op)) = first(command, data, pool) {
+                    let key = self.flights.insert(Flight { cookie, cost, next });
+                    self.disk.submit(op, Tag(key as u64));
+                }
+                return;
             }
         };
-        let key = self.flights.insert(Flight { cookie, cost, next });
-        self.disk.submit(op, Tag(key as u64));
+        out.push(Answer { reply, cost });
     }
 
     /// Starts what has been submitted and answers what has been finished.
@@ -159,13 +138,14 @@ impl Flights {
         let next = std::mem::replace(&mut flight.next, Next::Done);
         let (cookie, cost) = (flight.cookie, flight.cost);
         let structured = self.terms.structured;
-        let reply = match (result, next, buffers) {
+        let (reply, unused) = match (result, next, buffers) {
             (Err(error), _, buffers) => {
-                buffers.into_iter().for_each(|buffers| pool.give_back(buffers));
                 self.complain(&error);
-                Reply::error(cookie, Errno::from(&error), structured)
+                (Reply::error(cookie, Errno::from(&error), structured), buffers)
             }
-            (Ok(()), Next::Data(at), Some(data)) => Reply::data(cookie, at, data, structured),
+            (Ok(()), Next::Data(at), Some(data)) => {
+                (Reply::data(cookie, at, data, structured), None)
+            }
             (Ok(()), Next::Fill { rest, durable }, Some(zeroes)) => {
                 let (next, op) = fill(rest, durable, zeroes);
                 return self.follow(key, next, op);
@@ -175,10 +155,10 @@ impl Flights {
                 return self.follow(key, Next::Done, Op::Flush);
             }
             (Ok(()), Next::Done | Next::Data(_) | Next::Fill { .. }, buffers) => {
-                buffers.into_iter().for_each(|buffers| pool.give_back(buffers));
-                Reply::done(cookie)
+                (Reply::done(cookie), buffers)
             }
         };
+        unused.into_iter().for_each(|buffers| pool.give_back(buffers));
         self.flights.remove(key);
         out.push(Answer { reply, cost });
         false
@@ -210,6 +190,30 @@ impl Flights {
         self.complained = Some(Instant::now());
         log::warn!("a client's request failed: {}", chain(error));
     }
+}
+
+/// The first operation of a command, and what follows; none where the disk has nothing to do.
+fn first(command: Command, data: Option<Buffers>, pool: &mut Pool) -> Option<(Next, Op)> {
+    Some(match command {
+        Command::Read(range) => {
+            let into = pool.take(length(&range));
+            (Next::Data(range.start), Op::Read { at: range.start, into })
+        }
+        Command::Write { range, durable } => {
+            (Next::after_change(durable), Op::Write { at: range.start, from: data? })
+        }
+        Command::Flush => (Next::Done, Op::Flush),
+        Command::Trim { range, durable } => (Next::after_change(durable), Op::Discard(range)),
+        Command::Zero { range, durable, hole: true } => {
+            (Next::after_change(durable), Op::Zero(range))
+        }
+        Command::Zero { range, durable, hole: false } => {
+            let zeroes = pool.take(length(&range).min(FILL_STEP));
+            zeroes.fill_zero(0..zeroes.len());
+            fill(range, durable, zeroes)
+        }
+        Command::Status { .. } | Command::Disconnect => return None,
+    })
 }
 
 /// The first write of zeroes to `range`, as long as `zeroes`, and what follows.

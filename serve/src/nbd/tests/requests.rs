@@ -188,8 +188,9 @@ fn a_durable_write_is_in_the_file_when_it_is_answered() {
 fn what_was_asked_for_before_the_end_is_answered() {
     let mut served = Served::new(false);
     let mut client = served.client(Mode::Structured);
-    let cookies: Vec<u64> = (0..64)
-        .map(|at| client.send(command::WRITE, 0, at * 4096, 4096, &[at as u8; 4096]).unwrap())
+    // More than the server takes at a time.
+    let cookies: Vec<u64> = (0..600)
+        .map(|at| client.send(command::WRITE, 0, at * 512, 512, &[at as u8; 512]).unwrap())
         .collect();
     served.end();
     let mut answered: Vec<u64> = cookies
