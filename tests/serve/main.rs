@@ -5,6 +5,7 @@ mod clients;
 #[path = "../common/mod.rs"]
 mod common;
 mod crash;
+mod fuse;
 mod life;
 mod support;
 mod vhost_user;
