@@ -110,7 +110,10 @@ type Row = [String; 4];
 fn lay_out(branches: &[Branch], lineage: &Lineage) -> String {
     let mut rows = Vec::new();
     for branch in branches {
-        let clones = format!("{} clones", branch.clones.len());
+        let clones = match branch.clones.len() {
+            1 => "1 clone".into(),
+            count => format!("{count} clones"),
+        };
         rows.push([branch.image.to_string(), clones, human::bytes(branch.size), String::new()]);
         Painter { branch, lineage, rows: &mut rows }.paint(branch.base);
     }
