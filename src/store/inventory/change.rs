@@ -166,7 +166,7 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    /// Makes it happen: for every process from now on, and durably after [`Inventory::sync`].
+    /// Makes it happen: for every process from now on, and durably after [`Inventory::sync`](super::Inventory::sync).
     ///
     /// # Errors
     /// The database cannot be written; nothing happened then.
