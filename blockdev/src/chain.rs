@@ -222,8 +222,12 @@ impl Chain {
         let frozen = frozen.map(|(index, storage)| Frozen::load(&name(index), storage.clone()));
         let frozen = frozen.collect::<Result<_>>()?;
         let delta = delta.map(|storage| Delta::load("delta".as_ref(), storage)).transpose()?;
-        let chain = Chain { base, frozen, delta };
-        chain.check(check_writable)?;
-        Ok(chain)
+        Chain { base, frozen, delta }.checked()
+    }
+
+    /// Checked as [`open`](Chain::open) does.
+    pub(crate) fn checked(self) -> Result<Chain> {
+        self.check(check_writable)?;
+        Ok(self)
     }
 }

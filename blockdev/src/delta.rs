@@ -7,7 +7,7 @@ mod frozen;
 mod gate;
 mod heading;
 mod live;
-mod load;
+pub(crate) mod load;
 mod merge;
 mod ranges;
 mod rewrite;
@@ -24,6 +24,8 @@ use crate::io::{FileStorage, Storage};
 use crate::open::unlocked;
 use crate::{Error, Result};
 
+#[cfg(test)]
+pub(crate) use bitmap::{Bitmap, Snapshot};
 use format::COPIES;
 pub(crate) use format::{
     BLOCK, BLOCK_LEN, Header, MAX_SIZE, SECTOR, SECTOR_BLOCKS, SECTOR_LEN, SECTOR_WORDS,

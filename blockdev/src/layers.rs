@@ -23,6 +23,8 @@ use crate::delta::{BLOCK, BLOCK_LEN, Delta, Frozen, Header, Permit, SECTOR, Stat
 use crate::io::Storage;
 use crate::io::wakeup::Wakeup;
 use crate::owners::Owners;
+#[cfg(test)]
+use crate::seeded::{Bug, bits_cleared, bits_early, seeded};
 use crate::{Error, Op, Result};
 
 /// Which layer of a stack, counted from the bottom; 0 is the base's place, taken or not.
@@ -296,6 +298,8 @@ impl Layers {
         let range = at..at + from.len() as u64;
         let delta = self.delta()?;
         self.copy_up(delta, &range)?;
+        #[cfg(test)]
+        bits_early(Bug::BitBeforeWrite, delta, &range);
         delta.store_from(from, at)?;
         delta.written(&range, permit);
         Ok(())
@@ -305,6 +309,8 @@ impl Layers {
         const ZEROES: [u8; BLOCK_LEN] = [0; BLOCK_LEN];
         let delta = self.delta()?;
         self.copy_up(delta, range)?;
+        #[cfg(test)]
+        bits_early(Bug::BitBeforePunch, delta, range);
         // The disk's last block counts as whole: nothing but zeroes is behind the disk's end.
         let end = if range.end == self.size {
             range.end.next_multiple_of(BLOCK)
@@ -322,6 +328,8 @@ impl Layers {
             delta.store(&ZEROES[..bytes(part.end - part.start)], part.start)?;
         }
         delta.written(range, permit);
+        #[cfg(test)]
+        bits_cleared(delta, range);
         Ok(())
     }
 
@@ -363,6 +371,10 @@ impl Layers {
     /// What was written before a snapshot is durable first: nothing durable stands on what is not.
     pub(crate) fn flush(&self) -> Result<()> {
         for delta in &self.recent {
+            #[cfg(test)]
+            if seeded(Bug::TopDoesNotWait) {
+                break;
+            }
             delta.settle()?;
         }
         self.delta.as_ref().map_or(Ok(()), |delta| delta.flush())

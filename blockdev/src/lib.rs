@@ -24,6 +24,8 @@ pub mod base;
 pub mod buffers;
 mod chain;
 pub mod copy;
+#[cfg(test)]
+mod crash;
 pub mod delta;
 pub mod disk;
 mod error;
@@ -33,6 +35,8 @@ mod open;
 mod ops;
 mod owners;
 pub mod sealed;
+#[cfg(test)]
+mod seeded;
 mod stack;
 #[cfg(test)]
 mod testing;

@@ -25,6 +25,8 @@ mod tests;
 mod transfer;
 
 pub use absorb::absorb;
+#[cfg(test)]
+pub(crate) use absorb::absorb_into;
 pub use pace::Pace;
 pub use rebase::rebase_frozen;
 pub use resize::resize;

@@ -24,6 +24,8 @@ use crate::delta::{Delta, SECTOR_BLOCKS, SECTOR_WORDS, SectorBits};
 
 pub(crate) use build::build;
 pub(crate) use file::{Key, load, save};
+#[cfg(test)]
+pub(crate) use file::{decode, encode};
 
 /// A layer of a chain, counted from the bottom: 0 is the base.
 pub(crate) type Owner = u16;

@@ -90,7 +90,7 @@ impl Stack {
         Ok(Stack::over(Layers::new(chain, owners)))
     }
 
-    fn over(layers: Layers) -> Stack {
+    pub(crate) fn over(layers: Layers) -> Stack {
         let current = Current::new(layers);
         Stack { current, changing: Arc::default(), worker: Arc::default() }
     }

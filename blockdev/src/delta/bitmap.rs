@@ -12,6 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use zerocopy::FromZeros;
 
 use super::format::{SECTOR_BLOCKS, SECTOR_WORDS, SectorBits};
+#[cfg(test)]
+use crate::seeded::{Bug, seeded};
 
 /// One bit for each block of a disk.
 pub(crate) struct Bitmap {
@@ -121,9 +123,23 @@ impl Bitmap {
 
     /// Makes what was taken pending again.
     pub(crate) fn put_back(&self, taken: &[Snapshot]) {
+        #[cfg(test)]
+        if seeded(Bug::PutBackForgotten) {
+            return;
+        }
         let mut pending = self.pending();
         for snapshot in taken {
             mark(&mut pending, snapshot.sector);
+        }
+    }
+
+    /// What nothing but a seeded bug does.
+    #[cfg(test)]
+    pub(crate) fn remove(&self, blocks: Range<u64>) {
+        let mut pending = self.pending();
+        for block in blocks {
+            self.words[index(block / 64)].fetch_and(!(1 << (block % 64)), Ordering::AcqRel);
+            mark(&mut pending, block / SECTOR_BLOCKS);
         }
     }
 

@@ -11,6 +11,8 @@ use super::rewrite::rewrite;
 use crate::io::FileStorage;
 use crate::io::wakeup::Wakeup;
 use crate::open::{For, layer};
+#[cfg(test)]
+use crate::seeded::{Bug, seeded};
 use crate::{Error, Result};
 
 /// While it lives, writes to owned blocks exclude each other, too.
@@ -123,6 +125,10 @@ impl Delta {
     pub(crate) fn begin_absorbing(&self, child: &Header) -> Result<()> {
         let size = child.size.max(self.header().size);
         self.make_room(size)?;
+        #[cfg(test)]
+        if seeded(Bug::AbsorbWithoutMark) {
+            return Ok(());
+        }
         self.rewrite(|header| {
             header.state = State::Absorbing(child.uuid);
             header.epoch += 1;
@@ -148,6 +154,8 @@ impl Delta {
             // A longer disk may have left something there, with its bits.
             let end = Header { size, ..self.header().clone() }.blocks() * BLOCK;
             self.store(&[0; BLOCK_LEN][..tail(old)], old)?;
+            #[cfg(test)]
+            let end = if seeded(Bug::GrowExposes) { old } else { end };
             self.punch(old.next_multiple_of(BLOCK)..end)?;
             self.sync()?;
         }
@@ -174,6 +182,8 @@ impl Delta {
         if len < wanted.file_len() {
             let grown = self.storage().set_len(wanted.file_len());
             grown.map_err(|error| self.write_failed(error, len))?;
+            // A header that says more than the file has would be refused.
+            self.sync()?;
         }
         Ok(())
     }

@@ -8,6 +8,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::io::wakeup::Wakeup;
+#[cfg(test)]
+use crate::seeded::{Bug, seeded};
 
 /// The ranges held at the moment; they are disjoint.
 #[derive(Debug, Default)]
@@ -36,6 +38,8 @@ impl RangeLocks {
         range: Range<u64>,
         waker: &Arc<Wakeup>,
     ) -> Option<RangeGuard> {
+        #[cfg(test)]
+        let range = if seeded(Bug::NoRangeLock) { 0..0 } else { range };
         let mut state = self.state();
         let before = state.held.range(..range.end).next_back();
         if before.is_some_and(|(_, &end)| end > range.start) {

@@ -1,7 +1,5 @@
-//! Deltas: what a crash leaves, what damage is told from what, what failing calls do.
+//! Deltas in files: what damage is told from what, what they cost, what a killed process leaves.
+//! What a crash leaves is in `crate::crash`.
 
-mod crash;
 mod damage;
-mod faults;
-mod life;
 mod live;

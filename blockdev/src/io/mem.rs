@@ -1,29 +1,77 @@
-//! A storage in memory that records what was written and synced, so that every state a crash can
-//! leave may be built; and that fails a chosen call. For tests.
+//! Storages in memory that record what was written and synced, so that every state a crash can
+//! leave may be built; that fail a chosen call; and that let something happen in the middle of
+//! one. For tests.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Storage;
 use crate::buffers::{Source, Target};
 use crate::delta::{SECTOR, SECTOR_LEN};
 
 /// A sector's contents.
-pub type Sector = [u8; SECTOR_LEN];
+pub type Sector = Arc<[u8; SECTOR_LEN]>;
 /// The sectors of a file that are not holes.
 pub type Image = BTreeMap<u64, Sector>;
 
-/// What happened to the contents, in order.
+/// What happened to one of the files that share a [`Log`].
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Which file.
+    pub file: usize,
+    /// What happened to it.
+    pub event: Event,
+}
+
+/// What happened to a file.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// These sectors got these contents; each may become durable on its own.
-    Write(Vec<(u64, Sector)>),
-    /// The first so many events became durable. Those that happened while this went on are not
-    /// among them.
+    /// These sectors got these contents, none where they became holes; each may become durable on
+    /// its own.
+    Write(Vec<(u64, Option<Sector>)>),
+    /// The file got this length.
+    Len(u64),
+    /// What the log's first so many records did to this file became durable. What happened while
+    /// this went on is not among them.
     Sync(usize),
+    /// Something that is no file's; it is durable at once.
+    Mark,
+}
+
+/// What happened to several files, in order.
+#[derive(Debug, Default)]
+pub struct Log(Mutex<Vec<Record>>);
+
+impl Log {
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records().len()
+    }
+
+    /// Whether nothing has happened.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records().is_empty()
+    }
+
+    /// Records what happened to `file`.
+    pub fn push(&self, file: usize, event: Event) {
+        self.records().push(Record { file, event });
+    }
+
+    /// Takes all records out.
+    #[must_use]
+    pub fn take(&self) -> Vec<Record> {
+        std::mem::take(&mut self.records())
+    }
+
+    fn records(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How a call fails.
@@ -35,31 +83,58 @@ pub enum Fault {
     Short,
 }
 
+/// A call that a trap waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Reading anything.
+    Read,
+    /// Writing to or punching one of these sectors of the file, from the first to before the second.
+    Write(u64, u64),
+    /// Syncing.
+    Sync,
+}
+
+impl Call {
+    fn writes(self, bytes: Range<u64>) -> bool {
+        matches!(self, Call::Write(from, to) if from * SECTOR < bytes.end && bytes.start < to * SECTOR)
+    }
+}
+
+/// Happens in the middle of a call, which then does what it says.
+type Trap = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
 /// A file in memory.
 #[derive(Default)]
 pub struct MemStorage {
+    file: usize,
+    log: Arc<Log>,
     state: Mutex<State>,
-    meanwhile: Mutex<Option<Meanwhile>>,
 }
 
-/// What happens while a sync goes on.
-type Meanwhile = Box<dyn FnOnce() + Send>;
-
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     len: u64,
     image: Image,
-    log: Vec<Event>,
     calls: u64,
     fault: Option<(u64, Fault)>,
+    /// The sector written last.
+    last: u64,
+    /// Each waits for so many calls more before its own.
+    traps: Vec<(Call, u64, Trap)>,
 }
 
 impl MemStorage {
     /// A file with these contents and nothing recorded.
     #[must_use]
     pub fn new(len: u64, image: Image) -> Self {
+        MemStorage::recorded(0, Arc::default(), len, image)
+    }
+
+    /// A file with these contents whose changes `log` gets as those of `file`.
+    #[must_use]
+    pub fn recorded(file: usize, log: Arc<Log>, len: u64, image: Image) -> Self {
         let state = Mutex::new(State { len, image, ..State::default() });
-        MemStorage { state, ..MemStorage::default() }
+        MemStorage { file, log, state }
     }
 
     /// A file of these bytes.
@@ -69,7 +144,7 @@ impl MemStorage {
         for (sector, chunk) in (0..).zip(bytes.chunks(SECTOR_LEN)) {
             let mut contents = [0; SECTOR_LEN];
             contents[..chunk.len()].copy_from_slice(chunk);
-            image.insert(sector, contents);
+            image.insert(sector, Arc::new(contents));
         }
         MemStorage::new(bytes.len() as u64, image)
     }
@@ -81,9 +156,21 @@ impl MemStorage {
         state.fault = Some((call, fault));
     }
 
-    /// Lets `meanwhile` happen during the next sync, which does not cover what it writes.
-    pub fn during_sync(&self, meanwhile: impl FnOnce() + Send + 'static) {
-        *self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(meanwhile));
+    /// Lets `trap` happen in the middle of a call like `call`, after `skipped` others like it. A
+    /// sync does not cover what happens then; a read or write comes after it. When it fails, so
+    /// does the call.
+    pub fn trap(
+        &self,
+        call: Call,
+        skipped: u64,
+        trap: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) {
+        self.state().traps.push((call, skipped, Box::new(trap)));
+    }
+
+    /// Forgets the traps that were not sprung.
+    pub fn disarm(&self) {
+        self.state().traps.clear();
     }
 
     /// How many calls there were since the start or the last [`fail`](MemStorage::fail).
@@ -92,23 +179,11 @@ impl MemStorage {
         self.state().calls
     }
 
-    /// How many events have been recorded.
-    #[must_use]
-    pub fn events(&self) -> usize {
-        self.state().log.len()
-    }
-
     /// The length and contents as they are now.
     #[must_use]
     pub fn contents(&self) -> (u64, Image) {
         let state = self.state();
         (state.len, state.image.clone())
-    }
-
-    /// Takes the recorded events out.
-    #[must_use]
-    pub fn take_log(&self) -> Vec<Event> {
-        std::mem::take(&mut self.state().log)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -130,30 +205,62 @@ impl MemStorage {
             _ => Ok((state, len)),
         }
     }
+
+    /// Lets happen what waits for this call.
+    fn spring(&self, sprung: impl Fn(Call) -> bool) -> io::Result<()> {
+        let mut state = self.state();
+        let mut due = None;
+        for (index, (_, left, _)) in
+            state.traps.iter_mut().enumerate().filter(|(_, trap)| sprung(trap.0))
+        {
+            match left {
+                0 => due = due.or(Some(index)),
+                _ => *left -= 1,
+            }
+        }
+        let trap = due.map(|index| state.traps.remove(index).2);
+        drop(state);
+        trap.map_or(Ok(()), |trap| trap())
+    }
+
+    fn store(&self, state: &mut State, sectors: Vec<(u64, Option<Sector>)>) {
+        apply(&mut state.image, &sectors);
+        state.last = sectors.last().map_or(state.last, |(sector, _)| *sector);
+        self.log.push(self.file, Event::Write(sectors));
+    }
+}
+
+/// Whether the bug is seeded that no sync comes after this sector was written.
+#[cfg(test)]
+fn forgotten(sector: u64) -> bool {
+    use crate::seeded::{Bug, Written, seeded};
+    seeded(Bug::NoSyncAfter(match sector {
+        0..8 => Written::FirstHeader,
+        8..16 => Written::SecondHeader,
+        16..256 => Written::Bitmap,
+        _ => Written::Data,
+    }))
 }
 
 impl fmt::Debug for MemStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MemStorage({} events)", self.events())
-    }
-}
-
-impl State {
-    fn store(&mut self, sectors: Vec<(u64, Sector)>) {
-        apply(&mut self.image, &sectors);
-        self.log.push(Event::Write(sectors));
+        write!(f, "MemStorage({})", self.file)
     }
 }
 
 /// Stores `sectors` in `image`.
-pub fn apply(image: &mut Image, sectors: &[(u64, Sector)]) {
+pub fn apply(image: &mut Image, sectors: &[(u64, Option<Sector>)]) {
     for (sector, contents) in sectors {
-        if contents.iter().all(|&byte| byte == 0) {
-            image.remove(sector);
-        } else {
-            image.insert(*sector, *contents);
-        }
+        match contents {
+            None => image.remove(sector),
+            Some(contents) => image.insert(*sector, Arc::clone(contents)),
+        };
     }
+}
+
+/// Cuts `image` off after `len` bytes.
+pub fn cut_off(image: &mut Image, len: u64) {
+    drop(image.split_off(&len.div_ceil(SECTOR)));
 }
 
 impl Storage for MemStorage {
@@ -162,30 +269,33 @@ impl Storage for MemStorage {
     }
 
     fn read_at(&self, into: &Target<'_>, at: u64) -> io::Result<usize> {
+        self.spring(|call| call == Call::Read)?;
         let (state, len) = self.call(into.len())?;
         let end = state.len.min(at + len as u64);
         let wanted = usize::try_from(end.saturating_sub(at)).expect("at most `len`");
-        let mut bytes = Vec::with_capacity(len);
-        let mut at = at;
-        while at < end {
-            let contents = state.image.get(&(at / SECTOR)).unwrap_or(&[0; SECTOR_LEN]);
-            let skip = usize::try_from(at % SECTOR).expect("less than a sector");
-            bytes.extend(&contents[skip..]);
-            at = (at / SECTOR + 1) * SECTOR;
+        let mut bytes = vec![0; wanted];
+        for (sector, contents) in state.image.range(at / SECTOR..end.div_ceil(SECTOR)) {
+            let start = (sector * SECTOR).max(at);
+            let stop = ((sector + 1) * SECTOR).min(end);
+            let [from, to, skip] = [start - at, stop - at, start - sector * SECTOR]
+                .map(|bytes| usize::try_from(bytes).expect("at most `len`"));
+            bytes[from..to].copy_from_slice(&contents[skip..skip + to - from]);
         }
-        bytes.truncate(wanted);
         into.copy_from(&bytes);
         Ok(bytes.len())
     }
 
     /// Takes whole sectors only: a format that wrote less could lose what lies beside it.
     fn write_at(&self, from: &Source<'_>, at: u64) -> io::Result<usize> {
+        self.spring(|call| call.writes(at..at + from.len() as u64))?;
         let (mut state, len) = self.call(from.len())?;
         assert!(at.is_multiple_of(SECTOR) && len.is_multiple_of(SECTOR_LEN), "{len} at {at}");
         let mut bytes = vec![0; len];
         from.copy_to(&mut bytes);
         let sectors = bytes.as_chunks::<SECTOR_LEN>().0;
-        state.store((at / SECTOR..).zip(sectors.iter().copied()).collect());
+        let contents = |sector: &[u8; _]| (*sector != [0; _]).then(|| Arc::new(*sector));
+        let sectors = (at / SECTOR..).zip(sectors.iter().map(contents)).collect();
+        self.store(&mut state, sectors);
         state.len = state.len.max(at + len as u64);
         Ok(len)
     }
@@ -193,24 +303,30 @@ impl Storage for MemStorage {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.call(0)?.0;
         state.len = len;
-        drop(state.image.split_off(&len.div_ceil(SECTOR)));
+        cut_off(&mut state.image, len);
+        self.log.push(self.file, Event::Len(len));
         Ok(())
     }
 
     fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {
+        self.spring(|call| call.writes(range.clone()))?;
         let mut state = self.call(0)?.0;
-        let sectors = range.start / SECTOR..range.end / SECTOR;
-        state.store(sectors.map(|sector| (sector, [0; SECTOR_LEN])).collect());
+        // What is a hole already stays one, whatever becomes durable.
+        let sectors = state.image.range(range.start / SECTOR..range.end / SECTOR);
+        let sectors = sectors.map(|(&sector, _)| (sector, None)).collect();
+        self.store(&mut state, sectors);
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        let covered = self.call(0)?.0.log.len();
-        let meanwhile = self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(meanwhile) = meanwhile {
-            meanwhile();
+        drop(self.call(0)?);
+        let covered = self.log.len();
+        self.spring(|call| call == Call::Sync)?;
+        #[cfg(test)]
+        if forgotten(self.state().last) {
+            return Ok(());
         }
-        self.state().log.push(Event::Sync(covered));
+        self.log.push(self.file, Event::Sync(covered));
         Ok(())
     }
 

@@ -9,6 +9,8 @@ use super::transfer::{End, transfer};
 use crate::copy::Watch;
 use crate::delta::{BLOCK, Delta, Frozen, Permit, SECTOR_BLOCKS, SectorBits, State};
 use crate::layers::bytes;
+#[cfg(test)]
+use crate::seeded::{Bug, seeded};
 use crate::{Error, Result};
 
 /// Merges the delta `child` into the delta `parent` it stands on, so that `parent` reads as
@@ -26,7 +28,7 @@ pub fn absorb(parent: &Path, child: &Path, pace: Pace, watch: Watch<'_>) -> Resu
 }
 
 /// As [`absorb`], into the delta that `open` opens.
-pub(super) fn absorb_into(
+pub(crate) fn absorb_into(
     open: impl Fn() -> Result<Delta>,
     child: &Frozen,
     pace: Pace,
@@ -49,6 +51,10 @@ pub(super) fn absorb_into(
     // Opened again, at the length it has now.
     let parent = open()?;
     merge(&parent, child, pace, watch)?;
+    #[cfg(test)]
+    if seeded(Bug::AbsorbedBeforeFlush) {
+        parent.end_absorbing(child.header())?;
+    }
     parent.flush()?;
     parent.end_absorbing(child.header())
 }

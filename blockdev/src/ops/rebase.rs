@@ -10,6 +10,8 @@ use crate::chain::Chain;
 use crate::copy::Watch;
 use crate::delta::{BLOCK, Delta, Parent};
 use crate::layers::{Layers, Place, bytes};
+#[cfg(test)]
+use crate::seeded::{Bug, seeded};
 use crate::{Result, Stack, StackSpec};
 
 /// Bytes looked at for differences before progress is told.
@@ -48,8 +50,17 @@ impl Stack {
     ) -> Result<()> {
         let chain = Chain::open_below(below)?;
         let owners = chain.owners(below.owners.as_deref())?;
-        let parent = chain.as_parent()?;
-        let target = Layers::new(chain, owners);
+        self.stand_on(chain.as_parent()?, Layers::new(chain, owners), pace, watch)
+    }
+
+    /// Gives the top layer `parent`, which is the topmost of `target`.
+    pub(crate) fn stand_on(
+        &self,
+        parent: Parent,
+        target: Layers,
+        pace: Pace,
+        watch: Watch<'_>,
+    ) -> Result<()> {
         let layers = self.current.get();
         let delta = layers.top()?;
         let size = layers.size();
@@ -66,8 +77,12 @@ impl Stack {
                 false => Ok(Looked(start)),
             })?;
         }
-        layers.flush()?;
         let parent = Parent { visible, ..parent };
+        #[cfg(test)]
+        if seeded(Bug::RelinkBeforeFlush) {
+            delta.relink(parent.clone())?;
+        }
+        layers.flush()?;
         delta.relink(parent)?;
         self.current.publish(target.under(delta));
         Ok(())

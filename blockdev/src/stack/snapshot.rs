@@ -42,7 +42,7 @@ impl Stack {
             return Err(Error::NotEmpty { path: new.path().into() });
         }
         // What is durable already need not be waited for by the first flush after the pause.
-        old.flush()?;
+        layers.flush()?;
         let next = layers.with_top(Arc::new(new));
         let begun = Instant::now();
         old.close();

@@ -32,6 +32,10 @@ fn load(len: u64, image: Image) -> crate::Result<Delta> {
     Delta::load(Path::new("delta"), Arc::new(MemStorage::new(len, image)))
 }
 
+fn flip(image: &mut Image, sector: u64, bit: usize) {
+    Arc::make_mut(image.get_mut(&sector).unwrap())[bit / 8] ^= 1 << (bit % 8);
+}
+
 #[test]
 fn every_flipped_bit_in_header_and_bitmap_is_detected() {
     let (len, image) = in_memory(&used());
@@ -39,7 +43,7 @@ fn every_flipped_bit_in_header_and_bitmap_is_detected() {
     for sector in [0, 8, 16] {
         for bit in 0..4096 {
             let mut image = image.clone();
-            image.get_mut(&sector).unwrap()[bit / 8] ^= 1 << (bit % 8);
+            flip(&mut image, sector, bit);
             let error = load(len, image).unwrap_err();
             let Error::Damaged { at, .. } = &error else { panic!("{sector} {bit}: {error:?}") };
             assert_eq!(*at, sector * 512, "{error}");
@@ -51,10 +55,10 @@ fn every_flipped_bit_in_header_and_bitmap_is_detected() {
 #[test]
 fn a_bit_in_an_empty_bitmap_sector_is_detected() {
     let (len, mut image) = in_memory(&Clone::new(&[1; 4096], 4096));
-    image.insert(16, [0; 512]);
+    image.insert(16, Arc::new([0; 512]));
     for bit in 0..4096 {
         let mut image = image.clone();
-        image.get_mut(&16).unwrap()[bit / 8] ^= 1 << (bit % 8);
+        flip(&mut image, 16, bit);
         assert!(matches!(load(len, image), Err(Error::Damaged { at: 8192, .. })));
     }
 }
@@ -76,7 +80,7 @@ fn every_truncation_is_detected() {
 fn a_bitmap_sector_of_another_delta_is_not_believed() {
     let (len, mut image) = in_memory(&used());
     let (_, other) = in_memory(&used());
-    image.insert(16, other[&16]);
+    image.insert(16, Arc::clone(&other[&16]));
     assert!(matches!(load(len, image), Err(Error::Damaged { at: 8192, .. })));
 }
 

@@ -5,11 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::thread;
 
 use uuid::Uuid;
 
-use super::life::{Life, at_cut, keep};
 use crate::base::{Base, Identity};
 use crate::delta::{Delta, Parent, create, create_in, inspect};
 use crate::io::mem::{Fault, Image, MemStorage};
@@ -99,31 +97,6 @@ fn one_base_is_read_by_many_at_once() {
     for stack in &stacks {
         let mut disk = stack.disk(Engine::Uring).unwrap();
         assert_eq!(read(&mut *disk, 0, 39_936).unwrap(), pattern(40_000, 1)[..39_936]);
-    }
-}
-
-#[test]
-fn flushes_of_many_threads_make_their_own_writes_durable() {
-    let mut life = Life::new();
-    let stack = life.stack.clone();
-    thread::scope(|scope| {
-        for queue in 0..4u8 {
-            let mut disk = stack.disk(Engine::Sync).unwrap();
-            scope.spawn(move || {
-                for round in 0..50 {
-                    // All in the same bitmap sector and two of them in the same block.
-                    let at = u64::from(queue) * 2048;
-                    write(&mut *disk, at, &[round * 4 + queue; 2048]).unwrap();
-                    run(&mut *disk, Op::Flush).unwrap();
-                }
-            });
-        }
-    });
-    let log = life.cut();
-    let (durable, loose) = at_cut(&life.start.1, &log, log.len());
-    let (found, _) = life.reopen(&keep(&durable, &loose, &vec![false; loose.len()]));
-    for queue in 0..4u8 {
-        assert_eq!(found[usize::from(queue) * 2048..][..2048], [49 * 4 + queue; 2048]);
     }
 }
 

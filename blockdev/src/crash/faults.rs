@@ -1,6 +1,9 @@
 //! Lets every single call to the storage fail, in every way, and looks at what is left.
 
-use super::life::{Letter, Life, at_cut, keep};
+use super::cut::Cut;
+use super::letters::{Guest, Letter};
+use super::words::switched_off;
+use super::world::{BASE, Store, Top, World, read};
 use crate::error::ErrorKind;
 use crate::io::mem::Fault;
 use crate::{Error, Result};
@@ -8,42 +11,60 @@ use crate::{Error, Result};
 const FAULTS: [Fault; 4] =
     [Fault::Errno(libc::EIO), Fault::Errno(libc::ENOSPC), Fault::Errno(libc::EINTR), Fault::Short];
 
+const FLUSH: Letter = Letter::Do(Guest::Flush);
+
 /// Whole blocks, parts, several at once, zeroes, past the base, the end; flushed and rewritten.
 fn script() -> Vec<Letter> {
-    use Letter::{Flush, Write, Zero};
-    vec![
+    use Guest::{Discard, Flush, Write, Zero};
+    let script = [
         Write(6..11),
         Flush,
         Write(8..24),
         Zero(1..3),
         Flush,
         Zero(24..32),
-        Write(32..34),
+        Write(40..42),
+        Discard(31..33),
         Flush,
         Write(0..8),
         Flush,
-    ]
+    ];
+    script.into_iter().map(Letter::Do).collect()
 }
 
 /// Runs the script; what happened to each letter.
-fn live(life: &mut Life) -> Vec<Result<()>> {
+fn live(world: &mut World) -> Vec<Result<()>> {
     let results = script().into_iter().map(|letter| {
-        let result = life.try_act(&letter);
+        let result = world.act(&letter);
         if result.is_err() {
-            life.look();
+            look(world);
         }
         result
     });
     results.collect()
 }
 
+/// After an operation failed nobody knows how much of it was done: looks what is there now.
+fn look(world: &mut World) {
+    let found = read(&world.open().stack.current.get()).unwrap();
+    let model = &mut world.ledger().now.model;
+    model.check(&found).unwrap();
+    for (sector, content) in found.sectors.iter().enumerate() {
+        model.write(sector..sector + 1, *content);
+    }
+}
+
 /// That nothing has been lost, whether or not the rest reaches the disk.
-fn check(life: &mut Life, when: &str) {
-    let log = life.cut();
-    let (durable, loose) = at_cut(&life.start.1, &log, log.len());
+fn check(world: &mut World, when: &str) {
+    let (start, records) = world.cut();
+    let left = Cut::after(&start, &records);
     for kept in [false, true] {
-        let (found, _) = life.reopen(&keep(&durable, &loose, &vec![kept; loose.len()]));
-        life.model.check(&found, &|| format!("{when}, the rest kept: {kept}"));
+        let files = switched_off(left.keep(&vec![kept; left.loose()]));
+        let store = Store { spec: &world.spec, files: &files };
+        let now = world.ledger().now.clone();
+        let found = store.look(&now, now.places.delta, Top::Written).unwrap();
+        let legal = world.ledger().now.model.check(&found);
+        legal.unwrap_or_else(|what| panic!("{when}, the rest kept: {kept}: {what}"));
     }
 }
 
@@ -54,18 +75,18 @@ fn is_sticky(result: &Result<()>) -> bool {
 #[test]
 fn any_failing_call_on_the_delta_loses_nothing_flushed() {
     let calls = {
-        let life = &mut Life::new();
-        life.delta.fail(u64::MAX, Fault::Short);
-        assert!(live(life).iter().all(Result::is_ok));
-        life.delta.calls()
+        let world = &mut World::new();
+        world.top().fail(u64::MAX, Fault::Short);
+        assert!(live(world).iter().all(Result::is_ok));
+        world.top().calls()
     };
     assert!(calls > 15, "{calls} calls are too few to say much");
     for call in 0..calls {
         for fault in FAULTS {
             let when = format!("{fault:?} in call {call}");
-            let life = &mut Life::new();
-            life.delta.fail(call, fault);
-            let results = live(life);
+            let world = &mut World::new();
+            world.top().fail(call, fault);
+            let results = live(world);
             let failed = results.iter().position(Result::is_err);
             match (fault, failed) {
                 (_, None) => {}
@@ -82,7 +103,7 @@ fn any_failing_call_on_the_delta_loses_nothing_flushed() {
                     assert!(results[first + 1..].iter().all(Result::is_ok), "{when}");
                 }
             }
-            check(life, &when);
+            check(world, &when);
         }
     }
 }
@@ -93,15 +114,15 @@ fn any_failing_call_on_the_base_concerns_one_operation() {
         let mut hits = 0;
         for fault in FAULTS {
             let when = format!("{fault:?} in call {call}");
-            let life = &mut Life::new();
-            life.base.fail(call, fault);
-            let results = live(life);
+            let world = &mut World::new();
+            world.files[BASE].fail(call, fault);
+            let results = live(world);
             let errors = results.iter().filter(|result| result.is_err()).count();
             let expected = matches!(fault, Fault::Errno(libc::EIO | libc::ENOSPC));
             assert!(errors <= usize::from(expected), "{when}: {results:?}");
             assert!(!results.iter().any(is_sticky), "{when}");
             hits += errors;
-            check(life, &when);
+            check(world, &when);
         }
         if hits == 0 {
             assert!(call > 1, "the script reads the base");
@@ -112,26 +133,26 @@ fn any_failing_call_on_the_base_concerns_one_operation() {
 
 #[test]
 fn a_failed_sync_is_not_tried_again() {
-    let life = &mut Life::new();
-    life.act(&Letter::Write(0..8));
+    let world = &mut World::new();
+    world.act(&Letter::Do(Guest::Write(0..8))).unwrap();
     // Of a flush: the data's sync, the bitmap's write, the bitmap's sync.
-    life.delta.fail(2, Fault::Errno(libc::EIO));
-    let first = life.try_act(&Letter::Flush).unwrap_err();
-    let again = life.try_act(&Letter::Flush).unwrap_err();
+    world.top().fail(2, Fault::Errno(libc::EIO));
+    let first = world.act(&FLUSH).unwrap_err();
+    let again = world.act(&FLUSH).unwrap_err();
     for error in [first, again] {
         let Error::Failed { source, .. } = &error else { panic!("{error:?}") };
         assert!(matches!(**source, Error::Sync { .. }), "{error:?}");
     }
-    assert_eq!(life.delta.calls(), 3, "no call after the one that failed");
+    assert_eq!(world.top().calls(), 3, "no call after the one that failed");
 }
 
 #[test]
 fn a_bitmap_that_found_no_room_is_written_by_the_next_flush() {
-    let life = &mut Life::new();
-    life.act(&Letter::Write(0..8));
-    life.delta.fail(1, Fault::Errno(libc::ENOSPC));
-    let full = life.try_act(&Letter::Flush).unwrap_err();
+    let world = &mut World::new();
+    world.act(&Letter::Do(Guest::Write(0..8))).unwrap();
+    world.top().fail(1, Fault::Errno(libc::ENOSPC));
+    let full = world.act(&FLUSH).unwrap_err();
     assert_eq!(full.kind(), ErrorKind::NoSpace);
-    life.act(&Letter::Flush);
-    check(life, "after the second flush");
+    world.act(&FLUSH).unwrap();
+    check(world, "after the second flush");
 }

@@ -1,0 +1,67 @@
+//! Long lives of random letters, cut off several times: what one crash left, the next life begins
+//! with, and the interrupted operation is what it begins with.
+
+use super::cut::{Effort, File, Random};
+use super::letters::{Letter, chains, guests};
+use super::model::{Found, Model};
+use super::words::crash;
+use super::world::{Legal, World};
+
+/// Crashes in one life.
+const CRASHES: usize = 5;
+/// Letters between two crashes at most.
+const LETTERS: usize = 6;
+
+/// How many states were looked at in one life.
+pub(super) fn life(letters: &[Letter], random: &mut Random) -> Result<usize, String> {
+    let mut world = World::new();
+    let (mut states, mut told) = (0, Vec::new());
+    for _ in 0..CRASHES {
+        let word: Vec<_> = (0..1 + random.below(LETTERS))
+            .map(|_| letters[random.below(letters.len())].clone())
+            .collect();
+        // What was interrupted last time is begun again: recovering is an operation, too.
+        let again = told.last().and_then(|word: &Vec<Letter>| word.last()).cloned();
+        let word: Vec<_> = again.into_iter().chain(word).collect();
+        told.push(word.clone());
+        let (mut left, mut choice) = (None, random.clone());
+        let mut visit = |legal: &Legal, files: Vec<File>, found: Found| {
+            states += 1;
+            if left.is_none() || choice.below(states) == 0 {
+                left = Some((legal.clone(), files, found));
+            }
+        };
+        crash(&mut world, &word, Effort::Singles, random, &mut visit)
+            .map_err(|what| format!("{told:?}: {what}"))?;
+        let (legal, files, found) = left.ok_or("a word leaves something")?;
+        let legal = Legal { model: Model::of(&found), merging: None, ..legal };
+        world = World::begin(world.spec.clone(), files, legal).map_err(|e| format!("{e:?}"))?;
+    }
+    Ok(states)
+}
+
+/// Lives until so many states have been seen.
+fn lives(letters: &[Letter], seed: u64, wanted: usize) -> usize {
+    let mut random = Random(seed);
+    let mut states = 0;
+    while states < wanted {
+        states += life(letters, &mut random).unwrap();
+    }
+    states
+}
+
+/// As many states as the tests are to take time for.
+fn budget() -> usize {
+    let long = std::env::var("OFFSHOOT_TESTS").is_ok_and(|tests| tests == "long");
+    if long { 5_000_000 } else { 20_000 }
+}
+
+#[test]
+fn every_state_in_long_lives_of_guests_is_legal() {
+    println!("{} states", lives(&guests(), 3, budget()));
+}
+
+#[test]
+fn every_state_in_long_lives_of_chains_is_legal() {
+    println!("{} states", lives(&[guests(), chains()].concat(), 4, budget()));
+}
