@@ -122,6 +122,10 @@ pub enum Verb {
     Compact(Target),
     /// Remove layers of removed VMs that nothing stands on any more
     Prune(Prune),
+    /// Write what a VM changed to a file, for others who have the same image
+    Export(Export),
+    /// Make a VM of a file that `export` wrote
+    Attach(Attach),
     /// Check this host and this store, and say what to do
     Doctor,
     /// Print the version
@@ -410,6 +414,33 @@ pub struct DiskSocket {
 #[derive(Debug, Args)]
 pub struct Tree {
     /// An image, or a VM; all images when not said
+    pub name: Option<Name>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The file holds the blocks the VM changed and its settings, not the image. It is the same, byte for
+byte, whenever the same content is exported.")]
+pub struct Export {
+    /// A VM that does not run
+    pub name: Name,
+    /// The file to write, or - for standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The VM is put on this store's own copy of the base it was exported from, which is found by its
+digest. It appears once the whole file has been checked.")]
+pub struct Attach {
+    /// The file, or - for standard input
+    pub file: PathBuf,
+    /// The image to put it on, which must have the same base [default: the one that has]
+    #[arg(long, value_name = "IMAGE")]
+    pub onto: Option<Name>,
+    /// What to call the VM [default: the next of IMAGE-1, IMAGE-2, ...]
+    #[arg(long)]
     pub name: Option<Name>,
 }
 

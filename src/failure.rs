@@ -119,6 +119,9 @@ fn code_of_link(link: &(dyn std::error::Error + 'static)) -> Option<Code> {
     if let Some(error) = link.downcast_ref::<blockdev::Error>() {
         return code_of_disk(error.kind());
     }
+    if let Some(error) = link.downcast_ref::<blockdev::sealed::Error>() {
+        return code_of_disk(error.kind());
+    }
     match link.downcast_ref::<vmm::Error>() {
         Some(vmm::Error::Kvm(_)) => return Some(Code::NoKvm),
         // A layer of a disk that exists is not looked for, it is lost.
@@ -176,6 +179,9 @@ pub fn hint(error: &anyhow::Error) -> Option<&str> {
 }
 
 fn hint_of_link<'a>(link: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    if let Some(error) = link.downcast_ref::<blockdev::sealed::Error>() {
+        return error.advice();
+    }
     match link.downcast_ref::<Failure>() {
         Some(failure) => failure.hint.as_deref(),
         None => link.downcast_ref::<blockdev::Error>()?.advice(),

@@ -63,8 +63,8 @@ impl Info {
     }
 }
 
-/// Creates an empty delta of a disk of `size` bytes (at least the parent's, a multiple of 512) on
-/// top of `parent`. Neither the file nor its directory entry is synced: there is nothing in it to
+/// Creates an empty delta of a disk of `size` bytes (at least what shows of the parent, a
+/// multiple of 512) on top of `parent`. Neither the file nor its directory entry is synced: there is nothing in it to
 /// lose until somebody writes to it, and who lets a guest do so syncs both first.
 ///
 /// # Errors
@@ -85,7 +85,7 @@ pub fn create(path: &Path, size: u64, parent: &Parent) -> Result<Uuid> {
 
 fn new_header(size: u64, parent: &Parent) -> Result<Header> {
     valid_size(size).map_err(|why| Error::Size { size, why })?;
-    if size < parent.size {
+    if size < parent.visible {
         return Err(Error::Size { size, why: "its parent is larger" });
     }
     Ok(Header::new(Uuid::new_v4(), size, parent.clone()))

@@ -135,6 +135,14 @@ impl Stack {
         self.current.get().flush()
     }
 
+    /// Gives the writable layer up, which is to be removed: every later write fails, and closing
+    /// it does not wait for what has been written.
+    pub fn abandon(&self) {
+        if let Ok(delta) = self.current.get().delta() {
+            delta.abandon();
+        }
+    }
+
     /// A disk for one queue, on this stack.
     ///
     /// # Errors

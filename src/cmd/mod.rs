@@ -1,5 +1,6 @@
 //! What each verb does. One file for each; a `Targets` verb does its work name by name.
 
+mod attach;
 mod clone;
 mod commit;
 mod compact;
@@ -8,7 +9,9 @@ mod console;
 mod demo;
 mod disk;
 mod doctor;
+mod export;
 mod flatten;
+mod guarded;
 mod image;
 mod inspect;
 mod logs;
@@ -100,6 +103,8 @@ pub fn perform(cli: Cli) -> Result<u8> {
         Verb::Resize(args) => resize::resize(&app, &args)?,
         Verb::Compact(args) => compact::compact(&app, &args.name)?,
         Verb::Prune(args) => prune::prune(&app, &args)?,
+        Verb::Export(args) => export::export(&app, &args)?,
+        Verb::Attach(args) => attach::attach(&app, &args)?,
         Verb::Tree(args) => tree::tree(&app, args.name.as_ref())?,
         Verb::Doctor => return doctor::doctor(&app),
         Verb::Version => version::version(&app)?,

@@ -8,10 +8,12 @@
 //! <root>/inventory.db       names and who stands on whom
 //! ```
 
+pub mod attach;
 pub mod chain;
 pub mod clone;
 mod commit;
 mod draft;
+mod export;
 mod fault;
 mod freeze;
 pub mod image;
@@ -26,6 +28,7 @@ pub mod paths;
 mod remove;
 mod renew;
 mod reshape;
+mod settings;
 pub mod snapshot;
 pub mod time;
 pub mod vm;

@@ -4,10 +4,11 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use crate::common::store::Store;
-use crate::support::{BASE_BYTES, assert_tidy, base_file, fails, json, refuses, root, text, tiny};
+use crate::support::{
+    BASE_BYTES, Tmpfs, assert_tidy, base_file, fails, json, refuses, root, text, tiny,
+};
 
 #[test]
 fn an_imported_image_is_listed_inspected_and_verified() {
@@ -148,29 +149,6 @@ fn a_bad_kernel_leaves_no_image_behind() {
     assert!(said.contains("/missing"), "{said}");
     assert_eq!(store.ok(["image", "ls", "-q"]), "");
     assert_tidy(&store);
-}
-
-/// A small filesystem of its own, gone with this.
-struct Tmpfs<'a>(&'a std::path::Path);
-
-impl Tmpfs<'_> {
-    fn mount<'a>(at: &'a std::path::Path, size: &str) -> Option<Tmpfs<'a>> {
-        fs::create_dir_all(at).expect("a directory");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at);
-        let mounted = mount.status().is_ok_and(|status| status.success());
-        if !mounted {
-            eprintln!("NOT TESTED: a full disk: nothing can be mounted here");
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "CI can mount");
-        }
-        mounted.then_some(Tmpfs(at))
-    }
-}
-
-impl Drop for Tmpfs<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0).status();
-    }
 }
 
 #[test]

@@ -13,5 +13,6 @@ mod image;
 mod layers;
 mod life;
 mod run;
+mod sealed;
 mod snapshot;
 mod support;

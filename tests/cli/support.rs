@@ -130,3 +130,27 @@ pub fn root(test: &str) -> bool {
     }
     root
 }
+
+/// A small filesystem of its own, gone with this.
+pub struct Tmpfs<'a>(&'a Path);
+
+impl Tmpfs<'_> {
+    /// Mounts it, if that is allowed here; says what is left out if not.
+    pub fn mount<'a>(at: &'a Path, size: &str) -> Option<Tmpfs<'a>> {
+        fs::create_dir_all(at).expect("a directory");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at);
+        let mounted = mount.status().is_ok_and(|status| status.success());
+        if !mounted {
+            eprintln!("NOT TESTED: a full disk: nothing can be mounted here");
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "CI can mount");
+        }
+        mounted.then_some(Tmpfs(at))
+    }
+}
+
+impl Drop for Tmpfs<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0).status();
+    }
+}

@@ -279,6 +279,11 @@ impl Delta {
         Error::Failed { path: self.path.clone(), source: error }
     }
 
+    /// Nothing is written any more, and nothing more becomes durable.
+    pub(crate) fn abandon(&self) {
+        self.failed.get_or_init(|| Arc::new(Error::Interrupted));
+    }
+
     fn check_failed(&self) -> Result<()> {
         match self.failed.get() {
             None => Ok(()),

@@ -13,7 +13,7 @@ use crate::{Buffers, Disk, Engine, Error, Op, Stack, Tag};
 ///
 /// # Errors
 /// The file is damaged, the disk is of another size, or it cannot be written. What has been
-/// written by then is of no use.
+/// written by then is of no use, and the stack is [abandoned](Stack::abandon).
 pub fn apply<R: Read>(
     sealed: &mut Reader<R>,
     stack: &Stack,
@@ -23,6 +23,16 @@ pub fn apply<R: Read>(
     if stack.size() != size {
         return Err(Error::Size { size, why: "the delta to write to has another size" }.into());
     }
+    let applied = write_all(sealed, stack, progress).and_then(|()| Ok(stack.flush()?));
+    applied.inspect_err(|_| stack.abandon())
+}
+
+fn write_all<R: Read>(
+    sealed: &mut Reader<R>,
+    stack: &Stack,
+    progress: &mut dyn FnMut(u64),
+) -> Result<()> {
+    let size = sealed.header().size;
     let mut disk = stack.disk(Engine::Sync)?;
     while let Some(chunk) = sealed.next_chunk()? {
         for (extent, data) in chunk.pieces() {
@@ -37,7 +47,7 @@ pub fn apply<R: Read>(
         progress(sealed.position());
     }
     progress(sealed.position());
-    Ok(stack.flush()?)
+    Ok(())
 }
 
 /// The write of `data`, as far as it lies in `range`.

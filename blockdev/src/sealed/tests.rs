@@ -1,5 +1,6 @@
 //! Sealing and unsealing in memory and in files, hostile files included.
 
+mod chain;
 mod damage;
 mod lies;
 mod model;

@@ -74,7 +74,7 @@ proptest! {
             }
             prop_assert!(content(&stack) == model);
         }
-        let bytes = bytes_of(&Owned::open(&clone.delta()).unwrap());
+        let bytes = bytes_of(&Owned::open(&clone.spec).unwrap());
         for (block, data) in unsealed(&bytes).unwrap() {
             let at = usize::try_from(block * 4096).unwrap();
             let len = data.len().min(SIZE - at);
@@ -90,6 +90,6 @@ proptest! {
         apply(&mut reader, &stack, &mut |_| ()).unwrap();
         prop_assert!(content(&stack) == model);
         drop(stack);
-        prop_assert!(bytes_of(&Owned::open(&delta).unwrap()) == bytes);
+        prop_assert!(bytes_of(&Owned::open(&spec).unwrap()) == bytes);
     }
 }

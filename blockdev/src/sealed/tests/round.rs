@@ -85,7 +85,7 @@ fn written_in(order: &[u64]) -> (Clone, Vec<u8>) {
         write(&mut *disk, block * 4096, &pattern(4096, block as u8)).unwrap();
     }
     drop((disk, stack));
-    let bytes = bytes_of(&Owned::open(&clone.delta()).unwrap());
+    let bytes = bytes_of(&Owned::open(&clone.spec).unwrap());
     (clone, bytes)
 }
 
@@ -116,7 +116,7 @@ fn junk_and_written_zeroes_do_not_show() {
     let file = crate::testing::writable(&other.delta());
     let data = (1 << 20) + 9 * 4096;
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xaa; 4096], data).unwrap();
-    let of = |clone: &Clone| bytes_of(&Owned::open(&clone.delta()).unwrap());
+    let of = |clone: &Clone| bytes_of(&Owned::open(&clone.spec).unwrap());
     assert!(of(&clone) == of(&other));
 }
 
@@ -154,7 +154,7 @@ fn an_attached_delta_reads_as_the_one_that_was_sealed_and_seals_to_the_same_byte
         let mut disk = stack.disk(Engine::Sync).unwrap();
         run(&mut *disk, Op::Discard(10 * 4096..20 * 4096)).unwrap();
     }
-    let bytes = bytes_of(&Owned::open(&clone.delta()).unwrap());
+    let bytes = bytes_of(&Owned::open(&clone.spec).unwrap());
     let spec = attach(&clone, &bytes).unwrap();
     let content = |spec: &StackSpec| {
         let stack = Stack::open(spec).unwrap();
@@ -162,7 +162,7 @@ fn an_attached_delta_reads_as_the_one_that_was_sealed_and_seals_to_the_same_byte
         read(&mut *disk, 0, 200_704).unwrap()
     };
     assert!(content(&spec) == content(&clone.spec));
-    let again = bytes_of(&Owned::open(spec.delta.as_deref().unwrap()).unwrap());
+    let again = bytes_of(&Owned::open(&spec).unwrap());
     assert!(again == bytes);
 }
 
@@ -170,7 +170,7 @@ fn an_attached_delta_reads_as_the_one_that_was_sealed_and_seals_to_the_same_byte
 fn a_delta_in_use_is_not_sealed() {
     let (clone, _) = written_in(&[1]);
     let _stack = clone.open();
-    let error = Owned::open(&clone.delta()).unwrap_err();
+    let error = Owned::open(&clone.spec).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy);
 }
 
