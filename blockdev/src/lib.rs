@@ -29,6 +29,8 @@ mod crash;
 pub mod delta;
 pub mod disk;
 mod error;
+#[cfg(test)]
+mod hosts;
 pub mod io;
 mod layers;
 mod open;

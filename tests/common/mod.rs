@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub mod disk;
+pub mod filesystem;
 pub mod host;
 pub mod store;
 
