@@ -59,6 +59,11 @@ pub(crate) fn pattern(len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|at| (at / 512 * 7 + at) as u8 ^ seed).collect()
 }
 
+/// Whether the tests may take many minutes.
+pub(crate) fn long() -> bool {
+    std::env::var("OFFSHOOT_TESTS").is_ok_and(|tests| tests == "long")
+}
+
 /// Waits until nothing is in flight.
 pub(crate) fn drain(disk: &mut dyn Disk) -> Vec<Done> {
     let mut done = Vec::new();

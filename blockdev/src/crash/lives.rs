@@ -6,6 +6,7 @@ use super::letters::{Letter, chains, guests};
 use super::model::{Found, Model};
 use super::words::crash;
 use super::world::{Legal, World};
+use crate::testing::long;
 
 /// Crashes in one life.
 const CRASHES: usize = 5;
@@ -52,8 +53,7 @@ fn lives(letters: &[Letter], seed: u64, wanted: usize) -> usize {
 
 /// As many states as the tests are to take time for.
 fn budget() -> usize {
-    let long = std::env::var("OFFSHOOT_TESTS").is_ok_and(|tests| tests == "long");
-    if long { 5_000_000 } else { 20_000 }
+    if long() { 5_000_000 } else { 20_000 }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::base::{Base, Identity};
 use crate::delta::{Delta, Parent, create, create_in, inspect};
 use crate::io::mem::{Fault, Image, MemStorage};
-use crate::testing::{Clone, ENGINES, pattern, read, run, write};
+use crate::testing::{Clone, ENGINES, long, pattern, read, run, write};
 use crate::{Buffers, Engine, Error, ErrorKind, Op, Stack, StackSpec, Tag};
 
 /// A sparse base of `size` bytes, whose digest nobody asks for.
@@ -138,7 +138,7 @@ fn as_child() {
 #[test]
 fn a_delta_open_in_another_process_is_busy_and_free_when_that_is_killed() {
     let clone = Clone::new(&pattern(40_000, 1), 65_536);
-    for _ in 0..10 {
+    for _ in 0..if long() { 300 } else { 10 } {
         let mut child = child(&clone);
         let busy = Stack::open(&clone.spec).unwrap_err();
         assert!(matches!(&busy, Error::Busy { path } if *path == clone.delta()), "{busy:?}");
