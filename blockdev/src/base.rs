@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use digest::{digest, verify};
-pub use import::import;
+pub use import::{import, import_from};
 
+use crate::copy::Raw;
 use crate::io::{FileStorage, Storage};
 use crate::open::{For, layer};
 use crate::{Error, Result};
@@ -86,6 +87,17 @@ impl OpenBase {
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
     }
+}
+
+/// All of a base, to be copied, once its cheap identity has been checked.
+///
+/// # Errors
+/// The file is missing, being written, or not what was recorded.
+pub fn source(base: &Base) -> Result<Raw> {
+    let locked = layer(&base.path, For::Reading)?;
+    let metadata = locked.0.metadata().map_err(Error::open(&base.path))?;
+    check_unchanged(base, &metadata)?;
+    Raw::new(FileStorage::locked(locked), &base.path)
 }
 
 fn check_unchanged(base: &Base, found: &Metadata) -> Result<()> {

@@ -14,7 +14,7 @@ use std::ops::{ControlFlow, Range};
 use std::os::fd::BorrowedFd;
 
 pub use file::Raw;
-pub(crate) use file::{clone_file, write_sparse};
+pub(crate) use file::{clone_file, runs_of_data, write_sparse};
 
 use crate::{Error, Extent, Result};
 

@@ -253,6 +253,9 @@ pub enum Error {
         /// The delta.
         path: PathBuf,
     },
+    /// An image of another program, or a chain of such, that cannot be read.
+    #[error(transparent)]
+    Foreign(#[from] crate::foreign::Error),
     /// The caller asked to stop, and what was being made is gone.
     #[error("interrupted")]
     Interrupted,
@@ -296,6 +299,7 @@ impl Error {
             | Error::Range { .. } => ErrorKind::Invalid,
             Error::ReadOnly => ErrorKind::ReadOnly,
             Error::Interrupted => ErrorKind::Interrupted,
+            Error::Foreign(error) => error.kind(),
             Error::Failed { .. } | Error::Memory { .. } => ErrorKind::Io,
         }
     }
@@ -305,6 +309,7 @@ impl Error {
     pub fn advice(&self) -> Option<&'static str> {
         Some(match self {
             Error::Parent { source, .. } => return source.advice(),
+            Error::Foreign(error) => return error.advice(),
             Error::Busy { .. } => "stop the machine that uses it first",
             Error::Newer { .. } => "use the version it was made by, or a later one",
             Error::NotADelta { .. } | Error::Damaged { .. } | Error::Truncated { .. } => {

@@ -29,6 +29,8 @@ mod crash;
 pub mod delta;
 pub mod disk;
 mod error;
+pub mod export;
+pub mod foreign;
 #[cfg(test)]
 mod hosts;
 pub mod io;

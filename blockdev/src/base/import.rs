@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -55,7 +56,7 @@ fn copy(mut source: Box<dyn Source>, file: File, to: &Path, watch: Watch<'_>) ->
     let handle = || file.try_clone().map(FileStorage::new).map_err(Error::create(to));
     let target = handle()?;
     // A clone is hashed as it was taken, whatever happens to the original meanwhile.
-    let cloned = clone_file(&file, &*source);
+    let cloned = clone_file(file.as_fd(), &*source);
     if cloned {
         source = Box::new(Raw::new(handle()?, to)?);
     } else {

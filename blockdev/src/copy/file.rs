@@ -1,9 +1,9 @@
 //! Raw files as source and as target.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -48,6 +48,19 @@ impl Raw {
         let size = storage.len().map_err(Error::read(path, 0))?;
         Ok(Raw { storage, path: path.into(), size })
     }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the start of `buf` and returns how many bytes there were before the end.
+    pub(crate) fn read_some(&self, buf: &mut [u8], at: u64) -> Result<usize> {
+        let left = usize::try_from(self.size.saturating_sub(at)).unwrap_or(usize::MAX);
+        let count = left.min(buf.len());
+        let storage: &dyn Storage = &self.storage;
+        let result = storage.read_exact_at(&mut buf[..count], at);
+        result.map(|()| count).map_err(Error::read(&self.path, at))
+    }
 }
 
 impl Source for Raw {
@@ -75,8 +88,8 @@ impl Source for Raw {
 }
 
 /// Makes `target` share the blocks of `source`, all of them, or says that it cannot.
-pub(crate) fn clone_file(target: &File, source: &dyn Source) -> bool {
-    source.raw().is_some_and(|raw| rustix::fs::ioctl_ficlone(target.as_fd(), raw).is_ok())
+pub(crate) fn clone_file(target: BorrowedFd<'_>, source: &dyn Source) -> bool {
+    source.raw().is_some_and(|raw| rustix::fs::ioctl_ficlone(target, raw).is_ok())
 }
 
 /// Writes `bytes` to a hole, leaving blocks of zeroes out.

@@ -1,0 +1,165 @@
+//! Images that lie. Each is refused, or read as `qemu-img` reads it; never more than that.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+
+use super::*;
+
+/// Of an L2 table: the entries that are used, and some that are not.
+const SOME: usize = 24 * 8;
+
+/// A small image with data, zeroes and a compressed cluster, all tables within a few clusters.
+fn small(options: &str) -> (TempDir, Vec<u8>) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = format!("cluster_size=512,{options}");
+    qemu_img(dir.path(), &["create", "-f", "qcow2", "-o", &options, "image", "48k"]);
+    let commands = ["write -P 1 0 1k", "write -P 2 5k 512", "write -c -P 3 6k 512"];
+    qemu_io(dir.path(), "image", &commands);
+    if options.contains("1.1") {
+        qemu_io(dir.path(), "image", &["write -z 40k 4k"]);
+    }
+    let bytes = fs::read(dir.path().join("image")).unwrap();
+    (dir, bytes)
+}
+
+fn number(bytes: &[u8], at: usize) -> usize {
+    usize::try_from(u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap()
+}
+
+/// Where header, L1 table and L2 tables are.
+fn metadata(bytes: &[u8]) -> Vec<usize> {
+    let l1 = number(bytes, 40);
+    let mut places: Vec<usize> = (0..112).chain(l1..l1 + 16).collect();
+    for table in [l1, l1 + 8].map(|at| number(bytes, at) & 0x00ff_ffff_ffff_fe00) {
+        if table != 0 {
+            places.extend(table..table + SOME);
+        }
+    }
+    places
+}
+
+/// Reads what `write` made of the image. What is read otherwise than before must be what
+/// `qemu-img convert` reads; it is asked for one in `every`.
+fn try_all(
+    dir: &TempDir,
+    format: Format,
+    good: &[u8],
+    every: usize,
+    changed: impl Iterator<Item = Vec<u8>>,
+) {
+    let path = dir.path().join("bad");
+    let images = [Layer { path: path.clone(), format: Some(format) }];
+    fs::write(&path, good).unwrap();
+    let expected = read(&images).unwrap().0;
+    let (mut refused, mut differ) = (0, 0);
+    for bytes in changed {
+        fs::write(&path, &bytes).unwrap();
+        match read(&images) {
+            Err(_) => refused += 1,
+            Ok((found, _)) if found == expected => {}
+            Ok((found, _)) => {
+                differ += 1;
+                if differ % every == 0 {
+                    let place = (0..good.len()).find(|&at| bytes.get(at) != Some(&good[at]));
+                    let theirs = converted(dir.path(), format, "bad");
+                    assert!(theirs == Some(found), "byte {place:?}, qemu: {}", theirs.is_some());
+                }
+            }
+        }
+    }
+    assert!(refused > 0, "nothing was found wrong");
+}
+
+#[test]
+fn a_flipped_bit_is_refused_or_read_as_qemu_reads_it() {
+    for options in ["compat=0.10", "compat=1.1"] {
+        let (dir, good) = small(options);
+        let flips = metadata(&good).into_iter().flat_map(|at| (0..8).map(move |bit| (at, bit)));
+        let changed = flips.map(|(at, bit)| {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1 << bit;
+            bytes
+        });
+        try_all(&dir, Format::Qcow2, &good, 32, changed);
+    }
+}
+
+#[test]
+fn a_truncated_image_is_refused_or_read_as_qemu_reads_it() {
+    let (dir, good) = small("compat=1.1");
+    let changed = (0..good.len()).step_by(100).map(|len| good[..len].to_vec());
+    try_all(&dir, Format::Qcow2, &good, 1, changed);
+}
+
+/// The image with `bytes` at `at`.
+fn patched(at: u64, bytes: &[u8]) -> Result<(Vec<u8>, u64)> {
+    let (dir, _) = small("compat=1.1");
+    let path = dir.path().join("image");
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(bytes, at).unwrap();
+    read(&layers(dir.path(), &["image"]))
+}
+
+#[test]
+fn features_that_are_not_read_are_named() {
+    for (bits, word) in [(1_u64, "cleanly"), (2, "corrupt"), (4, "another file"), (1 << 40, "0x1")]
+    {
+        let error = patched(72, &bits.to_be_bytes()).unwrap_err();
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    let error = patched(32, &2_u32.to_be_bytes()).unwrap_err();
+    assert!(error.to_string().contains("encrypted"), "{error}");
+    let error = patched(4, &9_u32.to_be_bytes()).unwrap_err();
+    assert!(error.to_string().contains("version 9"), "{error}");
+}
+
+#[test]
+fn sizes_that_lie_are_refused_at_once() {
+    for size in [u64::MAX, 1 << 62, (1 << 46) + 512, 1 << 46, 1 << 30] {
+        let error = patched(24, &size.to_be_bytes()).unwrap_err();
+        assert!(error.to_string().contains("TiB") || error.to_string().contains("L1"), "{error}");
+    }
+    // An L1 table of 4 billion entries is not read; of those that count there are two.
+    assert!(patched(36, &u32::MAX.to_be_bytes()).is_err());
+    assert!(patched(40, &(1_u64 << 55).to_be_bytes()).is_err());
+    assert!(patched(20, &63_u32.to_be_bytes()).is_err());
+    assert!(patched(8, &(1_u64 << 50).to_be_bytes()).is_err());
+}
+
+#[test]
+fn a_small_file_cannot_claim_to_be_full_of_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bomb");
+    qemu_img(dir.path(), &["create", "-f", "qcow2", "-o", "cluster_size=64k", "bomb", "1T"]);
+    qemu_io(dir.path(), "bomb", &["write -c -P 1 0 64k"]);
+    let bytes = fs::read(&path).unwrap();
+    let l1 = number(&bytes, 40);
+    let table = number(&bytes, l1) & 0x00ff_ffff_ffff_fe00;
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    // Every cluster of the disk is the same compressed one, by 2048 uses of one table.
+    file.write_all_at(&bytes[table..table + 8].repeat(8192), table as u64).unwrap();
+    file.write_all_at(&bytes[l1..l1 + 8].repeat(2048), l1 as u64).unwrap();
+    let error = read(&layers(dir.path(), &["bomb"])).unwrap_err();
+    assert!(error.to_string().contains("overlap"), "{error}");
+}
+
+#[test]
+fn damaged_vmdk_is_refused_or_read_as_qemu_reads_it() {
+    for kind in ["monolithicSparse", "streamOptimized"] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("raw"), [5; 200 << 10]).unwrap();
+        let option = format!("subformat={kind}");
+        qemu_img(dir.path(), &["convert", "-O", "vmdk", "-o", &option, "raw", "image"]);
+        let good = fs::read(dir.path().join("image")).unwrap();
+        let tail = good.len() - 1024..good.len() - 900;
+        let places = (0..80).chain(tail).flat_map(|at| [(at, 0), (at, 3), (at, 7)]);
+        let changed = places.map(|(at, bit)| {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1 << bit;
+            bytes
+        });
+        try_all(&dir, Format::Vmdk, &good, 4, changed);
+        let cuts = (0..good.len()).step_by(good.len() / 50).map(|len| good[..len].to_vec());
+        try_all(&dir, Format::Vmdk, &good, 1, cuts);
+    }
+}
