@@ -37,6 +37,10 @@ const BITMAP_OFFSET: u64 = 8192;
 const DATA_ALIGNMENT: u64 = 1 << 20;
 /// A new delta has room to grow to this many times its size.
 const ROOM: u64 = 4;
+/// A disk in use can grow to this many times the size it was opened with.
+const GROWTH: u64 = 16;
+/// A disk in use can always grow to this many blocks.
+const GROWTH_BLOCKS: u64 = 1 << 18;
 
 /// A sector's bytes.
 pub(crate) type SectorBytes = [u8; SECTOR_LEN];
@@ -251,10 +255,12 @@ impl Header {
         self.size.div_ceil(BLOCK)
     }
 
-    /// Blocks of the largest disk this delta has a bitmap for.
+    /// Blocks of the largest disk that this one may become while it is in use: whoever opens it
+    /// keeps a bitmap of so many in memory, untouched where it is not needed.
     pub(crate) fn most_blocks(&self) -> u64 {
-        let blocks = (self.bitmap_capacity / SECTOR).saturating_mul(SECTOR_BLOCKS);
-        blocks.min(MAX_SIZE / BLOCK).max(self.blocks())
+        let capacity = (self.bitmap_capacity / SECTOR).saturating_mul(SECTOR_BLOCKS);
+        let most = self.blocks().saturating_mul(GROWTH).max(GROWTH_BLOCKS);
+        most.min(capacity).min(MAX_SIZE / BLOCK).max(self.blocks())
     }
 
     /// The file is at least this long, in bytes.

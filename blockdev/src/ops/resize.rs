@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::delta::Delta;
+use crate::delta::{BLOCK, Delta};
 use crate::{Error, Result, Stack};
 
 impl Stack {
@@ -10,7 +10,7 @@ impl Stack {
     /// Disks on it have the new length as soon as they are polled.
     ///
     /// # Errors
-    /// It would be shorter, the delta was not made for so large a disk, another operation is under
+    /// It would be shorter, or more than 16 times and a gibibyte as long, another operation is under
     /// way, the disk is read-only, or the filesystem fails. It then has its old length.
     pub fn grow(&self, size: u64) -> Result<()> {
         let _alone = self.change()?;
@@ -18,6 +18,10 @@ impl Stack {
         let delta = layers.delta()?;
         if size < delta.size() {
             return Err(Error::Size { size, why: "a disk in use can only grow" });
+        }
+        if size.div_ceil(BLOCK) > delta.header().most_blocks() {
+            let why = "a disk in use cannot grow that much: stop whoever uses it";
+            return Err(Error::Size { size, why });
         }
         delta.resize(size)?;
         self.current.publish(layers.resized());
