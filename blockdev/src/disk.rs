@@ -19,8 +19,9 @@ pub trait Disk: Send {
     /// May be held back and batched until the next [`poll`](Disk::poll). A bad range, a write to
     /// a read-only disk, a failed I/O are all reported by `Done`, never here.
     fn submit(&mut self, op: Op, tag: Tag);
-    /// Starts what `submit` held back and appends what has finished. Never blocks on I/O in
-    /// flight.
+    /// Starts what `submit` held back and appends what has finished. Never waits for I/O in
+    /// flight; an operation that is alone may be done here and now, where the last ones of its
+    /// kind were quick.
     ///
     /// # Errors
     /// Only when the engine itself is broken; the disk is then of no further use.
