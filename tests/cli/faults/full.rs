@@ -53,6 +53,10 @@ fn a_full_disk_pauses_the_vm_and_nothing_is_lost_when_there_is_room_again() {
     // Still no room: it pauses again.
     store.ok(["resume", "web"]);
     wait_until_paused(store);
+    // Perhaps another of its requests was the first this time.
+    let trouble = store.inspect("web")["trouble"].clone();
+    let message = trouble["message"].as_str().expect("text");
+    assert!(message.starts_with(&place), "{message}");
 
     small.relieve();
     store.ok(["resume", "web"]);
