@@ -30,7 +30,7 @@ pub struct Global {
     /// Where images and VMs are kept [default: $XDG_DATA_HOME/offshoot; root: /var/lib/offshoot]
     #[arg(long, global = true, env = "OFFSHOOT_ROOT", hide_env_values = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// How results are printed; for `image import` also what the file is
+    /// How results are printed; also what the file is or is to be, of imports and exports
     #[arg(long, global = true, env = "OFFSHOOT_FORMAT", hide_env_values = true)]
     #[arg(action = ArgAction::Append)]
     pub format: Vec<Format>,
@@ -50,13 +50,11 @@ pub enum Format {
     Table,
     /// Results for programs; keys are stable
     Json,
-    /// `image import`: the file is a raw disk image, whatever it looks like
+    /// Imports: the file is a raw disk image, whatever it looks like; exports: write one
     Raw,
-    /// `image import`: not yet
-    #[value(hide = true)]
+    /// Imports: the file is QEMU's qcow2; exports: write one
     Qcow2,
-    /// `image import`: not yet
-    #[value(hide = true)]
+    /// Imports: the file is VMware's vmdk
     Vmdk,
 }
 
@@ -139,8 +137,10 @@ pub enum Verb {
 
 #[derive(Debug, Subcommand)]
 pub enum Image {
-    /// Copy a raw disk image into the store, perhaps with a kernel
+    /// Copy a disk image into the store, perhaps with a kernel
     Import(Import),
+    /// Write an image's disk to a file, raw or qcow2
+    Export(ImageExport),
     /// List images
     Ls,
     /// Show everything about images
@@ -152,14 +152,40 @@ pub enum Image {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Reads raw, qcow2 and vmdk (in one file); --format says which where the first bytes mislead. A path
+inside an image is never followed: name its whole backing chain with --backing.")]
 pub struct Import {
     /// The disk image, or a block device
     pub file: PathBuf,
     /// What to call the image
     #[arg(long)]
     pub name: Name,
+    /// A backing file, from the image's parent down; FILE:raw, FILE:qcow2 or FILE:vmdk says what
+    /// it is
+    #[arg(long, value_name = "FILE[:FORMAT]")]
+    pub backing: Vec<PathBuf>,
     #[command(flatten)]
     pub boot: Boot,
+}
+
+#[derive(Debug, Args)]
+pub struct ImageExport {
+    /// An image
+    pub name: Name,
+    #[command(flatten)]
+    pub file: NewFile,
+}
+
+/// A file for other programs; `--format` says raw, which it is otherwise, or qcow2.
+#[derive(Clone, Debug, Args)]
+pub struct NewFile {
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace the file if there is one
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// What is booted.
@@ -420,13 +446,20 @@ pub struct Tree {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The file holds the blocks the VM changed and its settings, not the image. It is the same, byte for
-byte, whenever the same content is exported.")]
+byte, whenever the same content is exported. With --flat it is the whole disk, for other programs:
+raw, or qcow2 with --format qcow2.")]
 pub struct Export {
     /// A VM that does not run
     pub name: Name,
     /// The file to write, or - for standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+    /// Write the whole disk, raw or qcow2
+    #[arg(long)]
+    pub flat: bool,
+    /// With --flat: replace the file if there is one
+    #[arg(long, requires = "flat")]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]

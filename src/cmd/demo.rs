@@ -9,10 +9,12 @@ mod report;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use blockdev::foreign::{self, Layer};
 use tempfile::TempDir;
 
 use super::App;
@@ -22,7 +24,7 @@ use crate::failure::Code;
 use crate::monitor;
 use crate::output::{self, Style, progress};
 use crate::store::clone::{CloneRequest, Names, Source};
-use crate::store::image::Import;
+use crate::store::import::Import;
 use crate::store::vm::Boot;
 use crate::store::{Image, Name, Store};
 use fleet::{Fleet, Ship};
@@ -92,14 +94,13 @@ fn import(store: &mut Store, dir: &Path) -> Result<Image> {
     let (base, kernel) = write().context("cannot write the embedded base")?;
     let name: Name = "demo".parse()?;
     let request = Import {
-        file: base.clone(),
+        layers: vec![Layer { path: base.clone(), format: Some(foreign::Format::Raw) }],
         name,
-        surely_raw: true,
         kernel: Some(kernel),
         initrd: None,
         cmdline: None,
     };
-    let image = store.import(&request, &mut |_, _| ())?;
+    let image = store.import(&request, &mut |_, _| ControlFlow::Continue(()))?;
     std::fs::remove_file(base).context("cannot remove the imported file")?;
     Ok(image)
 }

@@ -1,4 +1,6 @@
-//! `export`: what a VM changed, as a file that travels.
+//! `export`: what a VM changed, as a file that travels; with `--flat` its whole disk.
+
+mod flat;
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal};
@@ -17,6 +19,7 @@ use crate::console::Signals;
 use crate::failure::{Code, Failure};
 use crate::output::{self, Style, human, progress};
 use crate::store::paths::sync_dir;
+pub use flat::{flat, write_disk};
 
 /// Bytes of a block.
 const BLOCK: u64 = 4096;

@@ -1,20 +1,23 @@
-//! `image`: import, ls, inspect, verify, rm.
+//! `image`: import, export, ls, inspect, verify, rm.
+
+mod import;
 
 use anyhow::{Context, Result};
 
+use super::export::write_disk;
 use super::{App, each};
 use crate::args::{self, Format};
-use crate::failure::Failure;
 use crate::output::table::{self, Align};
 use crate::output::{self, Style, human, progress};
 use crate::store::Name;
-use crate::store::image::{Import, Record};
+use crate::store::image::Record;
 use crate::store::inventory::ImageRow;
 
 /// Does what was asked with images.
 pub fn image(app: &App, verb: args::Image, formats: &[Format]) -> Result<()> {
     match verb {
-        args::Image::Import(args) => import(app, args, formats),
+        args::Image::Import(args) => import::import(app, args, formats),
+        args::Image::Export(args) => export(app, &args, formats),
         args::Image::Ls => ls(app),
         args::Image::Inspect(args) => inspect(app, &args.names),
         args::Image::Verify(args) => verify(app, &args.names),
@@ -22,43 +25,13 @@ pub fn image(app: &App, verb: args::Image, formats: &[Format]) -> Result<()> {
     }
 }
 
-fn import(app: &App, args: args::Import, formats: &[Format]) -> Result<()> {
-    let cannot = format!("cannot import {} as {}", args.file.display(), args.name);
-    let import = || {
-        refuse_later_formats(&args, formats)?;
-        let request = Import {
-            file: args.file,
-            name: args.name,
-            surely_raw: formats.contains(&Format::Raw),
-            kernel: args.boot.kernel,
-            initrd: args.boot.initrd,
-            cmdline: args.boot.cmdline,
-        };
-        let bar = progress::bytes(format!("importing {}", request.name), app.quiet);
-        let image = app.store()?.import(&request, &mut |done, all| {
-            bar.set_length(all);
-            bar.set_position(done);
-        });
-        bar.finish_and_clear();
-        image
+fn export(app: &App, args: &args::ImageExport, formats: &[Format]) -> Result<()> {
+    let export = || {
+        let image = app.store()?.image(&args.name)?;
+        let mut source = blockdev::base::source(&image.base())?;
+        write_disk(app, &mut source, &args.file, formats)
     };
-    let record = import().context(cannot)?.record;
-    match app.style {
-        Style::Json => output::print_json(&record),
-        Style::Names | Style::Table => output::print(&format!("{}\n", record.name)),
-    }
-}
-
-fn refuse_later_formats(args: &args::Import, formats: &[Format]) -> Result<()> {
-    let format = match formats.iter().find(|f| matches!(f, Format::Qcow2 | Format::Vmdk)) {
-        Some(Format::Qcow2) => "qcow2",
-        Some(Format::Vmdk) => "vmdk",
-        _ => return Ok(()),
-    };
-    let file = args.file.display();
-    Err(Failure::usage(format!("{format} comes in a later version; raw images can be imported"))
-        .hint(format!("qemu-img convert -f {format} -O raw {file} disk.raw"))
-        .into())
+    export().with_context(|| format!("cannot export image {}", args.name))
 }
 
 fn ls(app: &App) -> Result<()> {

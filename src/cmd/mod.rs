@@ -59,9 +59,10 @@ impl App {
         };
         let of_disk = global.format.iter().find(|f| !matches!(f, Format::Table | Format::Json));
         if let Some(format) = of_disk
-            && !matches!(verb, Verb::Image(args::Image::Import(_)))
+            && !names_a_disk_format(verb)
         {
-            let what = format!("--format {format:?} is for image import").to_lowercase();
+            let what = format!("--format {format:?} is for image import and whole exports");
+            let what = what.to_lowercase();
             return Err(Failure::usage(what).hint("--format table or --format json").into());
         }
         Ok(App { root, style, quiet: global.quiet })
@@ -69,6 +70,15 @@ impl App {
 
     fn store(&self) -> Result<Store> {
         Store::open(&self.root)
+    }
+}
+
+/// Whether `--format` of this verb may also say what a file is, or is to be.
+fn names_a_disk_format(verb: &Verb) -> bool {
+    match verb {
+        Verb::Image(image) => matches!(image, args::Image::Import(_) | args::Image::Export(_)),
+        Verb::Export(export) => export.flat,
+        _ => false,
     }
 }
 
@@ -103,6 +113,7 @@ pub fn perform(cli: Cli) -> Result<u8> {
         Verb::Resize(args) => resize::resize(&app, &args)?,
         Verb::Compact(args) => compact::compact(&app, &args.name)?,
         Verb::Prune(args) => prune::prune(&app, &args)?,
+        Verb::Export(args) if args.flat => export::flat(&app, args, &cli.global.format)?,
         Verb::Export(args) => export::export(&app, &args)?,
         Verb::Attach(args) => attach::attach(&app, &args)?,
         Verb::Tree(args) => tree::tree(&app, args.name.as_ref())?,

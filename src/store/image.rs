@@ -3,9 +3,6 @@
 //! `images/<digest>/{base,kernel,initrd,image.toml}`; the digest is of everything the image is,
 //! [`Record::digest`] says how.
 
-use std::fs::{self, File};
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -13,18 +10,18 @@ use blockdev::base::{Base, Digest, Identity};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
-use super::draft::{Busy, Draft, Trash};
+use super::draft::{Busy, Trash};
 use super::layer::Alone;
 use super::name::Name;
-use super::paths::{self, RECORD_VERSION, load, save, sync_dir};
+use super::paths::{load, sync_dir};
 use super::time::Timestamp;
 use crate::failure::{Code, Failure};
 
 /// The file names in an image's directory.
 pub const BASE: &str = "base";
-const KERNEL: &str = "kernel";
-const INITRD: &str = "initrd";
-const RECORD: &str = "image.toml";
+pub(super) const KERNEL: &str = "kernel";
+pub(super) const INITRD: &str = "initrd";
+pub(super) const RECORD: &str = "image.toml";
 
 /// Told bytes done and bytes in all, while something long is read.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
@@ -53,7 +50,7 @@ pub struct Record {
 
 impl Record {
     /// What makes two images the same: content, not name, time or place.
-    fn manifest(&self) -> String {
+    pub(super) fn manifest(&self) -> String {
         let or_none = |digest: &Option<Digest>| digest.clone().unwrap_or_else(|| "none".into());
         format!(
             "offshoot image 1\nbase {} {}\nkernel {}\ninitrd {}\ncmdline {:?}\n",
@@ -92,57 +89,7 @@ impl Image {
     }
 }
 
-/// What is to be imported.
-#[derive(Clone, Debug)]
-pub struct Import {
-    /// A raw disk image or a block device.
-    pub file: PathBuf,
-    /// What to call it.
-    pub name: Name,
-    /// The file is raw whatever its first bytes look like.
-    pub surely_raw: bool,
-    /// A bzImage or an ELF.
-    pub kernel: Option<PathBuf>,
-    /// An initial ramdisk.
-    pub initrd: Option<PathBuf>,
-    /// The kernel's command line.
-    pub cmdline: Option<String>,
-}
-
 impl Store {
-    /// Copies a disk image, and perhaps a kernel and an initrd, into the store.
-    ///
-    /// # Errors
-    /// The name is taken, a file cannot be read or is not what it should be, the same image is
-    /// there already, or there is no room. Nothing is left behind then.
-    pub fn import(&mut self, from: &Import, progress: Progress<'_>) -> Result<Image> {
-        self.inventory.refuse_taken(&from.name)?;
-        if !from.surely_raw {
-            refuse_foreign(&from.file)?;
-        }
-        let _busy = Busy::enter(&self.paths)?;
-        let mut draft =
-            Draft::create(&self.paths, &format!("import-{}", uuid::Uuid::new_v4().simple()))?;
-        let record = fill(&draft, from, progress)?;
-
-        let change = self.inventory.change()?;
-        change.refuse_taken(std::slice::from_ref(&from.name))?;
-        if let Some(name) = change.image_with(&record.digest)? {
-            return Err(Failure::in_use(format!("the same image is here as {name}"))
-                .hint(format!("offshoot clone {name}"))
-                .into());
-        }
-        change.insert_image(&record)?;
-        let dir = self.paths.image(&record.digest);
-        draft.sync()?;
-        draft.publish(dir.clone())?;
-        sync_dir(&self.paths.images())?;
-        change.commit()?;
-        draft.keep();
-        self.inventory.sync()?;
-        Ok(Image { dir, record })
-    }
-
     /// The image of this name.
     ///
     /// # Errors
@@ -216,46 +163,6 @@ impl Store {
     }
 }
 
-/// Writes everything of an image into its draft.
-fn fill(draft: &Draft, from: &Import, progress: Progress<'_>) -> Result<Record> {
-    // The small files first: what is wrong with them is found before gigabytes are copied.
-    let kernel = from.kernel.as_deref().map(|path| store_kernel(draft, path)).transpose()?;
-    let initrd = from.initrd.as_deref().map(|path| store_initrd(draft, path)).transpose()?;
-    let base = blockdev::base::import(&from.file, &draft.file(BASE), progress)?;
-    let mut record = Record {
-        version: RECORD_VERSION,
-        name: from.name.clone(),
-        digest: String::new(),
-        created: Timestamp::now(),
-        kernel,
-        initrd,
-        cmdline: from.cmdline.clone(),
-        base,
-    };
-    record.digest = blake3::hash(record.manifest().as_bytes()).to_hex().to_string();
-    save(&draft.file(RECORD), &record)?;
-    Ok(record)
-}
-
-fn store_kernel(draft: &Draft, path: &Path) -> Result<Digest> {
-    let bytes = match vmm::boot::unpack(path)? {
-        Some(unpacked) => unpacked,
-        None => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
-    };
-    store_file(draft, KERNEL, &bytes)
-}
-
-fn store_initrd(draft: &Draft, path: &Path) -> Result<Digest> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    store_file(draft, INITRD, &bytes)
-}
-
-fn store_file(draft: &Draft, name: &str, bytes: &[u8]) -> Result<Digest> {
-    let file = paths::write_new(&draft.file(name), bytes)?;
-    file.set_permissions(fs::Permissions::from_mode(0o444))?;
-    Ok(blake3::hash(bytes).to_hex().to_string())
-}
-
 fn expect_digest(file: &Path, found: &str, recorded: &str) -> Result<()> {
     if found == recorded {
         return Ok(());
@@ -265,37 +172,4 @@ fn expect_digest(file: &Path, found: &str, recorded: &str) -> Result<()> {
         file.display()
     );
     Err(Failure::new(Code::Integrity, what).hint("import it again, under another name").into())
-}
-
-/// The first bytes of files that are no raw disk images, and what to do with them.
-const FOREIGN: [(&[u8], &str); 10] = [
-    (b"QFI\xfb", "qcow2"),
-    (b"KDMV", "vmdk"),
-    (b"# Disk DescriptorFile", "vmdk"),
-    (b"vhdxfile", "vhdx"),
-    (b"conectix", "vpc"),
-    (b"QED\0", "qed"),
-    (b"<<< ", "vdi"),
-    (b"\xfd7zXZ\0", "xz"),
-    (b"\x1f\x8b\x08", "gzip"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-];
-
-/// Refuses a file that looks like another format: imported as raw it would boot nothing, and its
-/// own format must not be chosen by what a guest may have written to its first sector.
-fn refuse_foreign(path: &Path) -> Result<()> {
-    let mut start = Vec::with_capacity(32);
-    let open = || File::open(path)?.take(32).read_to_end(&mut start);
-    let mut open = open;
-    open().with_context(|| format!("cannot read {}", path.display()))?;
-    let Some((_, format)) = FOREIGN.iter().find(|(magic, _)| start.starts_with(magic)) else {
-        return Ok(());
-    };
-    let path = path.display();
-    let hint = match *format {
-        "xz" | "gzip" | "zstd" => format!("unpack it with {format} first"),
-        format => format!("qemu-img convert -f {format} -O raw {path} disk.raw"),
-    };
-    let what = format!("{path} looks like {format}; only raw images can be imported yet");
-    Err(Failure::usage(what).hint(format!("{hint} (or --format raw, if it is raw)")).into())
 }

@@ -17,6 +17,7 @@ mod export;
 mod fault;
 mod freeze;
 pub mod image;
+pub mod import;
 pub mod inventory;
 pub mod layer;
 pub mod lineage;

@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod demo;
 mod faults;
+mod foreign;
 mod host;
 mod image;
 mod layers;

@@ -1,0 +1,106 @@
+//! Taking an image in: from a file of any format that is read here, to `images/<digest>/`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use blockdev::base::Digest;
+use blockdev::copy::{Source, Watch};
+use blockdev::foreign::{self, Layer};
+
+use super::Store;
+use super::draft::{Busy, Draft};
+use super::image::{BASE, INITRD, Image, KERNEL, RECORD, Record};
+use super::name::Name;
+use super::paths::{self, RECORD_VERSION, save, sync_dir};
+use super::time::Timestamp;
+use crate::failure::Failure;
+
+/// What is to be imported.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// A disk image or a block device, and what it stands on, from its parent down.
+    pub layers: Vec<Layer>,
+    /// What to call it.
+    pub name: Name,
+    /// A bzImage or an ELF.
+    pub kernel: Option<PathBuf>,
+    /// An initial ramdisk.
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line.
+    pub cmdline: Option<String>,
+}
+
+impl Store {
+    /// Copies a disk image, and perhaps a kernel and an initrd, into the store.
+    ///
+    /// # Errors
+    /// The name is taken, a file cannot be read or is not what it should be, the same image is
+    /// there already, there is no room, or `watch` broke it off. Nothing is left behind then.
+    pub fn import(&mut self, from: &Import, watch: Watch<'_>) -> Result<Image> {
+        self.inventory.refuse_taken(&from.name)?;
+        let source = foreign::open(&from.layers)?;
+        let _busy = Busy::enter(&self.paths)?;
+        let mut draft =
+            Draft::create(&self.paths, &format!("import-{}", uuid::Uuid::new_v4().simple()))?;
+        let record = fill(&draft, from, source, watch)?;
+
+        let change = self.inventory.change()?;
+        change.refuse_taken(std::slice::from_ref(&from.name))?;
+        if let Some(name) = change.image_with(&record.digest)? {
+            return Err(Failure::in_use(format!("the same image is here as {name}"))
+                .hint(format!("offshoot clone {name}"))
+                .into());
+        }
+        change.insert_image(&record)?;
+        let dir = self.paths.image(&record.digest);
+        draft.sync()?;
+        draft.publish(dir.clone())?;
+        sync_dir(&self.paths.images())?;
+        change.commit()?;
+        draft.keep();
+        self.inventory.sync()?;
+        Ok(Image { dir, record })
+    }
+}
+
+/// Writes everything of an image into its draft.
+fn fill(draft: &Draft, from: &Import, source: Box<dyn Source>, watch: Watch<'_>) -> Result<Record> {
+    // The small files first: what is wrong with them is found before gigabytes are copied.
+    let kernel = from.kernel.as_deref().map(|path| store_kernel(draft, path)).transpose()?;
+    let initrd = from.initrd.as_deref().map(|path| store_initrd(draft, path)).transpose()?;
+    let base = blockdev::base::import_from(source, &draft.file(BASE), watch)?;
+    let mut record = Record {
+        version: RECORD_VERSION,
+        name: from.name.clone(),
+        digest: String::new(),
+        created: Timestamp::now(),
+        kernel,
+        initrd,
+        cmdline: from.cmdline.clone(),
+        base,
+    };
+    record.digest = blake3::hash(record.manifest().as_bytes()).to_hex().to_string();
+    save(&draft.file(RECORD), &record)?;
+    Ok(record)
+}
+
+fn store_kernel(draft: &Draft, path: &Path) -> Result<Digest> {
+    let bytes = match vmm::boot::unpack(path)? {
+        Some(unpacked) => unpacked,
+        None => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    store_file(draft, KERNEL, &bytes)
+}
+
+fn store_initrd(draft: &Draft, path: &Path) -> Result<Digest> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    store_file(draft, INITRD, &bytes)
+}
+
+fn store_file(draft: &Draft, name: &str, bytes: &[u8]) -> Result<Digest> {
+    let file = paths::write_new(&draft.file(name), bytes)?;
+    file.set_permissions(fs::Permissions::from_mode(0o444))?;
+    Ok(blake3::hash(bytes).to_hex().to_string())
+}
