@@ -4,6 +4,8 @@ mod bitmap;
 mod commit;
 mod format;
 mod frozen;
+#[cfg(any(test, feature = "test-support"))]
+pub(crate) mod fuzz;
 mod gate;
 mod heading;
 mod live;

@@ -31,6 +31,8 @@ pub mod disk;
 mod error;
 pub mod export;
 pub mod foreign;
+#[cfg(any(test, feature = "test-support"))]
+pub mod fuzz;
 #[cfg(test)]
 mod hosts;
 pub mod io;

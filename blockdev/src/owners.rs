@@ -14,6 +14,8 @@
 
 mod build;
 mod file;
+#[cfg(any(test, feature = "test-support"))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +26,7 @@ use crate::delta::{Delta, SECTOR_BLOCKS, SECTOR_WORDS, SectorBits};
 
 pub(crate) use build::build;
 pub(crate) use file::{Key, load, save};
-#[cfg(test)]
+#[cfg(any(test, feature = "test-support"))]
 pub(crate) use file::{decode, encode};
 
 /// A layer of a chain, counted from the bottom: 0 is the base.

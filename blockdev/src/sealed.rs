@@ -12,6 +12,8 @@ mod apply;
 mod chunk;
 mod error;
 mod format;
+#[cfg(any(test, feature = "test-support"))]
+pub(crate) mod fuzz;
 mod pack;
 mod read;
 mod source;

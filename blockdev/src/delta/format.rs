@@ -318,6 +318,17 @@ impl Header {
         Ok(Some(raw.bits.map(U64::get)))
     }
 
+    /// A bitmap sector with the CRC it should have; zeroes stay zeroes.
+    #[cfg(any(test, feature = "test-support"))]
+    pub(crate) fn mended_sector(&self, index: u64, bytes: &SectorBytes) -> SectorBytes {
+        let mut bytes = *bytes;
+        if bytes != [0; SECTOR_LEN] {
+            let crc = self.sector_crc(index, &bytes[COVERED]);
+            bytes[COVERED.end..].copy_from_slice(&crc.to_le_bytes());
+        }
+        bytes
+    }
+
     fn sector_crc(&self, index: u64, covered: &[u8]) -> u32 {
         let crc = crc32c::crc32c(self.uuid.as_bytes());
         let crc = crc32c::crc32c_append(crc, &index.to_le_bytes());

@@ -95,6 +95,11 @@ impl Key {
         Key { layers, blocks, digest: [7; 32] }
     }
 
+    #[cfg(any(test, feature = "test-support"))]
+    pub(super) fn layers_and_blocks(&self) -> (u32, u64) {
+        (self.layers, self.blocks)
+    }
+
     fn chunks(&self) -> u64 {
         self.blocks.div_ceil(SECTOR_BLOCKS)
     }
@@ -122,6 +127,14 @@ pub(crate) fn encode(key: &Key, owners: &Owners) -> Vec<u8> {
 fn crc(header: &RawHeader, chunks: &[u8]) -> u32 {
     let before = &header.as_bytes()[..size_of::<RawHeader>() - 4];
     crc32c::crc32c_append(crc32c::crc32c(before), chunks)
+}
+
+/// The key that the map in `bytes` claims to be of. Makes its CRC right.
+#[cfg(any(test, feature = "test-support"))]
+pub(super) fn mend(bytes: &mut [u8]) -> Option<Key> {
+    let (header, chunks) = RawHeader::mut_from_prefix(bytes).ok()?;
+    header.crc = crc(header, chunks).into();
+    Some(Key { layers: header.layers.get(), blocks: header.blocks.get(), digest: header.digest })
 }
 
 /// A map of `key`, or nothing.

@@ -4,7 +4,7 @@ mod client;
 mod fuzz;
 
 pub use client::{Answer, Client, Mode};
-pub use fuzz::parse_anything;
+pub use fuzz::{fuzz, parse_anything};
 
 /// Numbers a test may want to send.
 pub mod numbers {

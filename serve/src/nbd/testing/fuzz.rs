@@ -15,6 +15,18 @@ pub fn parse_anything(input: &[u8], step: usize) -> usize {
     requests(&export, terms, input.get(used..).unwrap_or_default(), step.max(1))
 }
 
+/// [`parse_anything`] for a fuzzer: `input`'s first byte says how long the pieces are. However it is
+/// cut, there are the same requests; returns whether there are any.
+///
+/// # Panics
+/// There is a bug.
+pub fn fuzz(input: &[u8]) -> bool {
+    let Some((&step, input)) = input.split_first() else { return false };
+    let whole = parse_anything(input, usize::MAX);
+    assert_eq!(parse_anything(input, usize::from(step) * 16 + 1), whole);
+    whole > 0
+}
+
 fn negotiate(export: &Export, input: &[u8]) -> Option<(Terms, usize)> {
     let mut handshake = Handshake::new(export);
     let (mut used, mut out) = (0, Vec::new());

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::{Served, pattern};
 use crate::nbd::testing::numbers::{OPTION_MAGIC, command, option};
-use crate::nbd::testing::{Client, Mode, parse_anything};
+use crate::nbd::testing::{Client, Mode, fuzz, parse_anything};
+use blockdev::fuzz::driver;
 
 /// That the server serves, and as before.
 fn assert_serves(served: &Served) {
@@ -164,6 +165,22 @@ proptest! {
     #[test]
     fn however_a_conversation_is_cut_its_requests_are_the_same(step in 1usize..20_000) {
         prop_assert_eq!(parse_anything(&conversation(40), step), 40);
+    }
+}
+
+#[test]
+fn nothing_a_client_says_makes_the_parsers_panic_or_depend_on_how_it_is_cut() {
+    let long = std::env::var("OFFSHOOT_TESTS").is_ok_and(|tests| tests == "long");
+    driver::drive("nbd", if long { 1_000_000 } else { 20_000 }, fuzz);
+}
+
+#[test]
+#[ignore = "writes fuzz/corpus again, after the conversation has changed"]
+fn the_seeds_are_written_again() {
+    let folder = driver::folder("nbd");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, step, requests) in [("greeting", 0, 0), ("talk", 1, 8)] {
+        std::fs::write(folder.join(name), [&[step], &conversation(requests)[..]].concat()).unwrap();
     }
 }
 
