@@ -16,8 +16,6 @@ mod detect;
 mod error;
 mod input;
 mod qcow2;
-#[cfg(test)]
-mod tests;
 mod unpack;
 mod vmdk;
 

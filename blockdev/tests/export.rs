@@ -1,0 +1,144 @@
+//! Exports, judged by `qemu-img`.
+//!
+//! A program of its own, and one test at a time where a delta is opened: another program that is
+//! just being started has our files open, locks included.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "tests fail by panicking, and make small numbers"
+)]
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use blockdev::base::{self, Base};
+use blockdev::copy::Raw;
+use blockdev::export::{Existing, Format, export};
+use blockdev::{Buffers, Engine, Op, Result, Stack, StackSpec, Tag, delta};
+use tempfile::TempDir;
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn quiet(_: u64, _: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// Bytes of which no sector is like another.
+fn pattern(len: usize, seed: u8) -> Vec<u8> {
+    (0..len).map(|at| (at / 512 * 7 + at) as u8 ^ seed).collect()
+}
+
+fn import(dir: &TempDir, bytes: &[u8]) -> Base {
+    let (raw, path) = (dir.path().join("base.raw"), dir.path().join("base"));
+    fs::write(&raw, bytes).unwrap();
+    let identity = base::import(&raw, &path, &mut |_, _| ()).unwrap();
+    Base { path, identity }
+}
+
+/// A clone whose delta and base each have some of the data.
+fn clone() -> (TempDir, Stack) {
+    let dir = tempfile::tempdir().unwrap();
+    let base = import(&dir, &pattern((3 << 20) + 700, 3));
+    let path: PathBuf = dir.path().join("delta");
+    let parent = delta::Parent::base(&base.identity).unwrap();
+    delta::create(&path, 600 << 20, &parent).unwrap();
+    let spec = StackSpec { base: Some(base), delta: Some(path), ..StackSpec::default() };
+    let stack = Stack::open(&spec).unwrap();
+    let mut disk = stack.disk(Engine::Sync).unwrap();
+    let write = |at, bytes| Op::Write { at, from: Buffers::from_vec(bytes) };
+    let ops = [
+        write(1 << 20, vec![8; 5 * 4096]),
+        write((600 << 20) - 512, vec![9; 512]),
+        write(550 << 20, vec![7; 8192]),
+        Op::Zero(0..128 << 10),
+    ];
+    let mut done = Vec::new();
+    for op in ops {
+        disk.submit(op, Tag(0));
+        disk.poll(&mut done).unwrap();
+        done.drain(..).for_each(|done| done.result.unwrap());
+    }
+    (dir, stack)
+}
+
+fn part(path: &Path, at: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    fs::File::open(path).unwrap().read_exact_at(&mut bytes, at).unwrap();
+    bytes
+}
+
+fn export_stack(stack: &Stack, to: &Path, format: Format) -> Result<()> {
+    export(&mut *stack.source()?, to, format, Existing::Keep, &mut quiet)
+}
+
+#[track_caller]
+fn qemu_img(args: &[&str]) -> String {
+    let output = Command::new("qemu-img").args(args).output();
+    let output = output.expect("qemu-img is here (Debian: qemu-utils)");
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn both_formats_have_the_disks_bytes_and_nothing_more() {
+    let _alone = alone();
+    let (dir, stack) = clone();
+    let [raw, qcow2] = ["raw", "qcow2"].map(|name| dir.path().join(name));
+    export_stack(&stack, &raw, Format::Raw).unwrap();
+    export_stack(&stack, &qcow2, Format::Qcow2).unwrap();
+    let mut expected = pattern((3 << 20) + 700, 3);
+    expected.resize(4 << 20, 0);
+    expected[1 << 20..(1 << 20) + 5 * 4096].fill(8);
+    expected[..128 << 10].fill(0);
+    assert!(part(&raw, 0, 4 << 20) == expected);
+    assert_eq!(part(&raw, (550 << 20) - 1, 8194), [&[0][..], &[7; 8192], &[0]].concat());
+    assert_eq!(part(&raw, (600 << 20) - 513, 513), [&[0][..], &[9; 512]].concat());
+    assert_eq!(raw.metadata().unwrap().len(), 600 << 20);
+    assert!(raw.metadata().unwrap().blocks() * 512 < 5 << 20);
+    let [raw, path] = [&raw, &qcow2].map(|path| path.to_str().unwrap());
+    qemu_img(&["check", "-f", "qcow2", path]);
+    qemu_img(&["compare", "-f", "qcow2", "-F", "raw", path, raw]);
+    assert!(qcow2.metadata().unwrap().len() < 5 << 20);
+}
+
+#[test]
+fn the_same_disk_gives_the_same_qcow2_and_only_data_has_clusters() {
+    let _alone = alone();
+    let (dir, stack) = clone();
+    let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
+    for path in [&a, &b] {
+        export_stack(&stack, path, Format::Qcow2).unwrap();
+    }
+    assert!(fs::read(&a).unwrap() == fs::read(&b).unwrap());
+    let map = qemu_img(&["map", "-f", "qcow2", "--output=json", a.to_str().unwrap()]);
+    let map: serde_json::Value = serde_json::from_str(&map).unwrap();
+    let data = map.as_array().unwrap().iter().filter(|part| part["data"] == true);
+    let data: u64 = data.map(|part| part["length"].as_u64().unwrap()).sum();
+    // 3 MiB and a bit, less the two clusters zeroed; one in the middle and one at the end.
+    assert_eq!(data, (3 << 20) + (64 << 10) - (128 << 10) + (64 << 10) + (64 << 10));
+}
+
+#[test]
+fn an_empty_disk_and_an_odd_one_are_exported() {
+    let _alone = alone();
+    for len in [0, 1, 512, 65536 + 1] {
+        let dir = tempfile::tempdir().unwrap();
+        let base = import(&dir, &pattern(len, 1));
+        let mut raw = Raw::open(&base.path).unwrap();
+        let [flat, qcow2] = ["flat", "qcow2"].map(|name| dir.path().join(name));
+        export(&mut raw, &flat, Format::Raw, Existing::Keep, &mut quiet).unwrap();
+        assert_eq!(fs::read(&flat).unwrap(), pattern(len, 1));
+        export(&mut raw, &qcow2, Format::Qcow2, Existing::Keep, &mut quiet).unwrap();
+        let [flat, qcow2] = [&flat, &qcow2].map(|path| path.to_str().unwrap());
+        qemu_img(&["check", "-f", "qcow2", qcow2]);
+        qemu_img(&["compare", "-f", "qcow2", "-F", "raw", qcow2, flat]);
+    }
+}
