@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::host::{Guest, triple_faulted};
+use crate::common::host::Guest;
 use crate::common::store::{Follower, Store, finish_in_time, succeeds};
 
 /// The kernel's own words besides the script: few messages, no wait after a panic, and none of
@@ -26,9 +26,6 @@ pub fn cmdline(script: &str) -> String {
     assert!(!script.contains('"'), "the kernel knows no way to quote a quotation mark");
     format!("{WORDS} script=\"{script}\"")
 }
-
-/// What `wait` prints of a VM that ended so.
-const TRIPLE_FAULT: &str = "121";
 
 /// A clone of `debian`.
 pub struct Machine<'a> {
@@ -72,13 +69,11 @@ impl<'a> Machine<'a> {
             String::from_utf8_lossy(&output.stdout).trim().to_owned()
         });
         let console = self.console();
-        if ended == TRIPLE_FAULT && ended != status.to_string() {
-            triple_faulted(self.name);
-        }
         assert!(
             ended == status.to_string() && !console.contains("guest: failed"),
-            "{} ended with {ended}, not {status}; its console:\n{console}",
+            "{} ended with {ended}, not {status}; its console:\n{console}\nits monitor:\n{}",
             self.name,
+            self.monitor(),
         );
         console
     }
@@ -97,6 +92,12 @@ impl<'a> Machine<'a> {
         kill_process(pid, Signal::KILL).expect("it is ours");
         self.store.ok(["wait", self.name]);
         self.console()
+    }
+
+    /// What its monitor logged.
+    fn monitor(&self) -> String {
+        let dir = self.store.inspect(self.name)["dir"].as_str().expect("it has one").to_owned();
+        std::fs::read_to_string(Path::new(&dir).join("monitor.log")).unwrap_or_default()
     }
 
     fn console(&mut self) -> String {
