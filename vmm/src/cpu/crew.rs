@@ -191,11 +191,11 @@ fn consequence(effect: Effect) -> Option<crate::Exit> {
 fn conclude(end: exit::End, cpu: &Cpu) -> crate::Exit {
     match end {
         End::TripleFault => {
-            eprintln!(
-                "{:x?}\n{:x?}\n{:x?}",
-                cpu.fd.get_regs(),
-                cpu.fd.get_sregs(),
-                cpu.fd.get_vcpu_events()
+            // Its registers may be those of a reset: KVM does that on AMD's processors.
+            log::warn!(
+                "vCPU {} shut down, as after a triple fault, at {:#x}",
+                cpu.index(),
+                cpu.rip()
             );
             crate::Exit::TripleFault
         }
