@@ -1,0 +1,168 @@
+//! The command line: what clap knows of it, and nothing of what it does. `cmd` turns it into deeds.
+
+mod image;
+mod layers;
+mod machine;
+mod value;
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::store::Name;
+
+pub use image::*;
+pub use layers::*;
+pub use machine::*;
+
+/// Virtual machines whose disks are linked clones of one shared base
+#[derive(Debug, Parser)]
+#[command(name = "offshoot", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 in use or has dependents, 5 data damaged,
+6 no space, 7 no usable KVM. `run` ends with its guest's status, 124 after --timeout, 125 when
+offshoot itself failed first, 130 after Ctrl-C.";
+
+/// Flags every verb takes, each with an environment variable.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Where images and VMs are kept [default: $XDG_DATA_HOME/offshoot; root: /var/lib/offshoot]
+    #[arg(long, global = true, env = "OFFSHOOT_ROOT", hide_env_values = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// How results are printed; also what the file is or is to be, of imports and exports
+    #[arg(long, global = true, env = "OFFSHOOT_FORMAT", hide_env_values = true)]
+    #[arg(action = ArgAction::Append)]
+    pub format: Vec<Format>,
+    /// Print names only, and no progress
+    #[arg(short, long, global = true, env = "OFFSHOOT_QUIET", hide_env_values = true)]
+    pub quiet: bool,
+    /// What is logged to stderr: error, warn, info, debug, trace, or module=level,...
+    #[arg(long, global = true, env = "OFFSHOOT_LOG", hide_env_values = true)]
+    #[arg(default_value = "warn", value_name = "FILTER")]
+    pub log: String,
+}
+
+/// Both kinds of formats share the flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Results for people
+    Table,
+    /// Results for programs; keys are stable
+    Json,
+    /// Imports: the file is a raw disk image, whatever it looks like; exports: write one
+    Raw,
+    /// Imports: the file is QEMU's qcow2; exports: write one
+    Qcow2,
+    /// Imports: the file is VMware's vmdk
+    Vmdk,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// See many clones of one base run at once: the embedded base and the embedded tiny guest
+    Demo(Demo),
+    /// Images: disks that never change, and that clones stand on
+    #[command(subcommand)]
+    Image(Image),
+    /// Make a VM, or many, on top of an image, a snapshot or another VM, without copying it
+    Clone(Clone),
+    /// Clone and start a VM with its serial console on this terminal
+    Run(Run),
+    /// Start VMs
+    Start(Start),
+    /// Press VMs' power buttons, and stop those that do not react
+    Stop(Stop),
+    /// Wait until VMs end, and print how they did
+    Wait(Targets),
+    /// Hold VMs' vCPUs
+    Pause(Targets),
+    /// Let paused VMs go on
+    Resume(Targets),
+    /// Remove VMs with all they own
+    Rm(Rm),
+    /// List VMs
+    Ls(List),
+    /// List VMs that run
+    Ps(List),
+    /// Show everything about VMs
+    Inspect(Targets),
+    /// Print what a VM's console printed
+    Logs(Logs),
+    /// Attach this terminal to a running VM's serial console
+    ///
+    /// At the start of a line, ~. detaches and ~~ sends a ~.
+    Console(Console),
+    /// A VM's disk by itself, without the machine
+    #[command(subcommand)]
+    Disk(Disk),
+    /// Snapshots: states of a VM's disk to go back to and to clone
+    #[command(subcommand)]
+    Snapshot(Snapshot),
+    /// Take VMs back to what they stand on: their last snapshot, or what they were cloned of
+    ///
+    /// What they wrote since is lost.
+    Reset(Reset),
+    /// Show which VMs stand on which images and snapshots
+    Tree(Tree),
+    /// Give a VM all it needs of the image and snapshots below it: it stands alone then
+    Flatten(Target),
+    /// Merge what a VM wrote since its last snapshot into that snapshot
+    Commit(Target),
+    /// Have a VM stand on another image; its disk reads as before
+    ///
+    /// What differs between what it stood on and the image is copied into its own delta. It boots
+    /// the image's kernel from then on, unless it has one of its own.
+    Rebase(Rebase),
+    /// Give a VM's disk another size; a running guest is told
+    Resize(Resize),
+    /// Give the space of zeroes in a VM's delta back to the host
+    Compact(Target),
+    /// Remove layers of removed VMs that nothing stands on any more
+    Prune(Prune),
+    /// Write what a VM changed to a file, for others who have the same image
+    Export(Export),
+    /// Make a VM of a file that `export` wrote
+    Attach(Attach),
+    /// Check this host and this store, and say what to do
+    Doctor,
+    /// Print the version
+    Version,
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Target {
+    /// A VM
+    pub name: Name,
+}
+
+#[derive(Debug, Args)]
+pub struct Targets {
+    /// Names
+    #[arg(required = true)]
+    pub names: Vec<Name>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
