@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::value::{duration, label, memory, size};
+use super::value::{duration, label, memory, note, size};
 use crate::store::name::Pattern;
 use crate::store::{Name, Source};
 
@@ -36,7 +36,7 @@ pub struct Machine {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub disk_size: Option<u64>,
     /// Something to remember it by
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = note)]
     pub notes: String,
     /// A label; may be given many times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]

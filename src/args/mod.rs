@@ -3,6 +3,7 @@
 mod image;
 mod layers;
 mod machine;
+mod people;
 mod value;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use crate::store::Name;
 pub use image::*;
 pub use layers::*;
 pub use machine::*;
+pub use people::*;
 
 /// Virtual machines whose disks are linked clones of one shared base
 #[derive(Debug, Parser)]
@@ -94,6 +96,14 @@ pub enum Verb {
     Ps(List),
     /// Show everything about VMs
     Inspect(Targets),
+    /// Give an image or a VM another name
+    Rename(Rename),
+    /// Write a note on an image or a VM, or print it
+    Note(Note),
+    /// Give an image or a VM labels, take some away, or list them
+    Label(Label),
+    /// Keep images and VMs from being removed, reset or reverted
+    Protect(Protect),
     /// Print what a VM's console printed
     Logs(Logs),
     /// Attach this terminal to a running VM's serial console

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::LabelChange;
+
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let parser = parse_size::Config::new().with_binary();
     parser.parse_size(text).map_err(|error| error.to_string())
@@ -25,10 +27,30 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What people write, which is printed on terminals: nothing that does things to them.
+pub(super) fn note(text: &str) -> Result<String, String> {
+    match text.contains(|c: char| c.is_control() && c != '\n' && c != '\t') {
+        true => Err("there are control characters in it".into()),
+        false => Ok(text.to_owned()),
+    }
+}
+
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
+    match note(text)?.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("it must be KEY=VALUE".into()),
+    }
+}
+
+pub(super) fn label_change(text: &str) -> Result<LabelChange, String> {
+    if let Ok((key, value)) = label(text) {
+        return Ok(LabelChange::Set(key, value));
+    }
+    match note(text)?.strip_suffix('-') {
+        Some(key) if !key.is_empty() && !key.contains('=') => {
+            Ok(LabelChange::Remove(key.to_owned()))
+        }
+        _ => Err("it must be KEY=VALUE or KEY-".into()),
     }
 }
 
@@ -42,5 +64,17 @@ mod tests {
         assert_eq!(memory("2G"), Ok(2048));
         assert!(memory("512").is_err());
         assert!(memory("1500K").is_err());
+    }
+
+    #[test]
+    fn a_label_is_set_with_a_value_and_removed_with_a_dash() {
+        let set = |key: &str, value: &str| Ok(LabelChange::Set(key.into(), value.into()));
+        assert_eq!(label_change("a=b"), set("a", "b"));
+        assert_eq!(label_change("a-="), set("a-", ""));
+        assert_eq!(label_change("a=b-"), set("a", "b-"));
+        assert_eq!(label_change("a-"), Ok(LabelChange::Remove("a".into())));
+        for bad in ["", "-", "=", "=b-", "a", "a\u{1b}=b", "a\u{7}-"] {
+            assert!(label_change(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -47,8 +47,14 @@ fn ls(app: &App) -> Result<()> {
 
 fn lay_out(rows: &[ImageRow]) -> String {
     let (left, right) = (Align::Left, Align::Right);
-    let header =
-        [("NAME", left), ("SIZE", right), ("CLONES", right), ("CREATED", left), ("DIGEST", left)];
+    let header = [
+        ("NAME", left),
+        ("SIZE", right),
+        ("CLONES", right),
+        ("CREATED", left),
+        ("DIGEST", left),
+        ("NOTES", left),
+    ];
     table::lay_out(
         header,
         rows.iter().map(|row| {
@@ -58,6 +64,7 @@ fn lay_out(rows: &[ImageRow]) -> String {
                 row.clones.to_string(),
                 human::ago(row.created.age()),
                 human::digest(&row.digest).to_owned(),
+                row.notes.clone(),
             ]
         }),
     )

@@ -41,6 +41,7 @@ pub struct View {
     pub created: Timestamp,
     pub notes: String,
     pub labels: BTreeMap<String, String>,
+    pub protected: bool,
 }
 
 /// Lists VMs: all, or those that run.
@@ -96,11 +97,17 @@ impl View {
             created: row.created,
             notes: row.notes,
             labels: row.labels,
+            protected: row.protected,
         }
     }
 
     /// The state and what belongs to it, in a few words.
     pub fn status(&self) -> String {
+        let state = self.state();
+        if self.protected { format!("{state}, protected") } else { state }
+    }
+
+    fn state(&self) -> String {
         if let Some(trouble) = &self.trouble {
             return format!("{} ({})", self.state, trouble.reason.as_str());
         }

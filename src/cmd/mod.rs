@@ -14,11 +14,15 @@ mod flatten;
 mod guarded;
 mod image;
 mod inspect;
+mod label;
 mod logs;
 mod ls;
+mod note;
 mod pause;
+mod protect;
 mod prune;
 mod rebase;
+mod rename;
 mod reset;
 mod reshape;
 mod resize;
@@ -102,6 +106,10 @@ pub fn perform(cli: Cli) -> Result<u8> {
         Verb::Ls(_) => ls::ls(&app, true)?,
         Verb::Ps(args) => ls::ls(&app, args.all)?,
         Verb::Inspect(args) => inspect::inspect(&app, &args.names)?,
+        Verb::Rename(args) => rename::rename(&app, args)?,
+        Verb::Note(args) => note::note(&app, args)?,
+        Verb::Label(args) => label::label(&app, args)?,
+        Verb::Protect(args) => protect::protect(&app, &args)?,
         Verb::Logs(args) => logs::logs(&app, &args)?,
         Verb::Console(args) => console::console(&app, &args.name)?,
         Verb::Disk(args) => disk::disk(&app, &args)?,

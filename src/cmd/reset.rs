@@ -12,6 +12,7 @@ pub fn reset(app: &App, args: &args::Reset) -> Result<()> {
     each(&args.names, |name| {
         let mut reset = || {
             let vm = store.vm(name)?;
+            store.refuse_protected(name)?;
             if args.force && State::of(&vm.dir)?.is_live() {
                 monitor::kill(&vm.dir)?;
             }

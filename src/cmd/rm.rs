@@ -18,6 +18,7 @@ pub fn rm(app: &App, args: &args::Rm) -> Result<()> {
 
 fn remove(store: &mut Store, name: &Name, force: bool) -> Result<()> {
     let dir = store.vm_dir(name)?;
+    store.refuse_protected(name)?;
     let state = State::of(&dir)?;
     if state.is_live() && !force {
         return Err(Failure::in_use(format!("it is {}", state.word()))

@@ -20,6 +20,8 @@ struct Branch {
     digest: String,
     size: u64,
     created: Timestamp,
+    notes: String,
+    protected: bool,
     /// All VMs of the image, on whatever snapshot.
     clones: Vec<View>,
     /// All frozen layers on it, the lower ones first.
@@ -69,8 +71,8 @@ fn grow(store: &Store, lineage: &Lineage) -> Result<Vec<Branch>> {
         let clones = views.extract_if(.., of_it).collect();
         let mut layers = Vec::new();
         collect(store, lineage, image.base, &mut layers);
-        let ImageRow { name, digest, size, created, base, .. } = image;
-        Branch { image: name, digest, size, created, clones, layers, base }
+        let ImageRow { name, digest, size, created, base, notes, protected, .. } = image;
+        Branch { image: name, digest, size, created, notes, protected, clones, layers, base }
     };
     Ok(store.inventory.images()?.into_iter().map(branch).collect())
 }
@@ -107,14 +109,21 @@ impl Layer {
 
 type Row = [String; 4];
 
-fn lay_out(branches: &[Branch], lineage: &Lineage) -> String {
-    let mut rows = Vec::new();
-    for branch in branches {
-        let clones = match branch.clones.len() {
+impl Branch {
+    fn row(&self) -> Row {
+        let clones = match self.clones.len() {
             1 => "1 clone".into(),
             count => format!("{count} clones"),
         };
-        rows.push([branch.image.to_string(), clones, human::bytes(branch.size), String::new()]);
+        let state = if self.protected { format!("{clones}, protected") } else { clones };
+        [self.image.to_string(), state, human::bytes(self.size), self.notes.clone()]
+    }
+}
+
+fn lay_out(branches: &[Branch], lineage: &Lineage) -> String {
+    let mut rows = Vec::new();
+    for branch in branches {
+        rows.push(branch.row());
         Painter { branch, lineage, rows: &mut rows }.paint(branch.base);
     }
     let (left, right) = (Align::Left, Align::Right);

@@ -158,6 +158,7 @@ fn record(image: &Image, disk_size: u64, settings: Settings) -> Record {
         notes: settings.notes,
         boot: Boot { kernel: None, initrd: None, cmdline: settings.cmdline },
         labels: settings.labels,
+        protected: false,
     }
 }
 

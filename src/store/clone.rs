@@ -269,6 +269,7 @@ fn make(
         notes: request.notes.clone(),
         boot: origin.boot(&request.boot),
         labels: request.labels.clone(),
+        protected: false,
     };
     let draft = Draft::create(paths, &record.id())?;
     paths::save_unsynced(&draft.file(vm::RECORD), &record)?;

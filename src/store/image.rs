@@ -3,6 +3,7 @@
 //! `images/<digest>/{base,kernel,initrd,image.toml}`; the digest is of everything the image is,
 //! [`Record::digest`] says how.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Store;
 use super::draft::{Busy, Trash};
+use super::edit;
+use super::inventory::Place;
 use super::layer::Alone;
 use super::name::Name;
 use super::paths::{load, sync_dir};
@@ -46,6 +49,15 @@ pub struct Record {
     pub cmdline: Option<String>,
     /// What the base is known by.
     pub base: Identity,
+    /// What people wrote about it.
+    #[serde(default)]
+    pub notes: String,
+    /// `key=value` pairs people gave it.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// It is not removed before somebody says otherwise.
+    #[serde(default)]
+    pub protected: bool,
 }
 
 impl Record {
@@ -135,7 +147,7 @@ impl Store {
     /// Removes an image nobody stands on.
     ///
     /// # Errors
-    /// There is none of this name, or VMs stand on it: they are listed.
+    /// There is none of this name, it is protected, or VMs stand on it: they are listed.
     pub fn remove_image(&mut self, name: &Name) -> Result<()> {
         let digest = self.inventory.image(name)?.ok_or_else(|| {
             Failure::not_found(format!("there is no image {name}")).hint("offshoot image ls")
@@ -149,6 +161,7 @@ impl Store {
         drop(change);
         self.refuse_users(&alone, &path, base)?;
         let change = self.inventory.change()?;
+        edit::refuse_protected(&change, &self.paths, &Place::Image(digest.clone()), name)?;
         change.delete_image(name)?;
         let trash = Trash::take(&self.paths, self.paths.image(&digest))?;
         sync_dir(&self.paths.images())?;

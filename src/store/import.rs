@@ -1,5 +1,6 @@
 //! Taking an image in: from a file of any format that is read here, to `images/<digest>/`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -80,6 +81,9 @@ fn fill(draft: &Draft, from: &Import, source: Box<dyn Source>, watch: Watch<'_>)
         initrd,
         cmdline: from.cmdline.clone(),
         base,
+        notes: String::new(),
+        labels: BTreeMap::new(),
+        protected: false,
     };
     record.digest = blake3::hash(record.manifest().as_bytes()).to_hex().to_string();
     save(&draft.file(RECORD), &record)?;

@@ -5,6 +5,7 @@
 //! delete a parent that is in use.
 
 mod change;
+mod describe;
 mod layers;
 mod rows;
 
@@ -22,12 +23,14 @@ use super::name::Name;
 use crate::failure::{Code, Failure};
 
 pub use change::{Change, NewVm};
+pub use describe::Place;
 pub use layers::{LayerRow, Link};
 pub use rows::{ImageRow, VmRow};
 
 /// What makes each version of the schema of the one before it: the first of nothing. Each sets
 /// `user_version`.
-const STEPS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const STEPS: [&str; 3] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 /// The newest version, the one this program works with.
 const VERSION: usize = STEPS.len();
 

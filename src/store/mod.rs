@@ -13,6 +13,7 @@ pub mod chain;
 pub mod clone;
 mod commit;
 mod draft;
+pub mod edit;
 mod export;
 mod fault;
 mod freeze;

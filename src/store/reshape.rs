@@ -64,9 +64,7 @@ impl Store {
     /// Records which image a VM is of.
     fn record_image(&mut self, vm: &Vm, image: &Image) -> Result<()> {
         fault::point("rebased");
-        let mut vm = vm.clone();
-        vm.record.image = image.record.digest.clone();
-        vm.save()?;
+        let vm = self.edit_vm(vm, |record| record.image = image.record.digest.clone())?;
         let _alone = Alone::enter(&self.paths)?;
         self.index(&vm)
     }

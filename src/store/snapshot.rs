@@ -110,7 +110,8 @@ impl Store {
     /// returned.
     ///
     /// # Errors
-    /// There is no such snapshot, what would be lost may not be, or there is no room.
+    /// There is no such snapshot, what would be lost may not be, the VM is protected, or there is
+    /// no room.
     pub fn revert(
         &mut self,
         vm: &Vm,
@@ -118,6 +119,7 @@ impl Store {
         to: &Name,
         since: Since,
     ) -> Result<Option<Taken>> {
+        self.refuse_protected(&vm.record.name)?;
         let alone = Alone::enter(&self.paths)?;
         self.settle(&alone, vm, writer)?;
         let to = self.layer(self.snapshot(vm, to)?.uuid)?;
@@ -140,8 +142,9 @@ impl Store {
     /// Takes a stopped VM back to what it stands on: its last snapshot, or what it was cloned of.
     ///
     /// # Errors
-    /// There is no room.
+    /// It is protected, or there is no room.
     pub fn reset(&mut self, vm: &Vm, writer: &Writer) -> Result<()> {
+        self.refuse_protected(&vm.record.name)?;
         let alone = Alone::enter(&self.paths)?;
         self.settle(&alone, vm, writer)?;
         let old = vm.heading()?;

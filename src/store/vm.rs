@@ -15,10 +15,12 @@ use uuid::Uuid;
 
 use super::Store;
 use super::draft::{Busy, Trash};
+use super::edit;
+use super::inventory::Place;
 use super::layer::{Alone, own_heading};
 use super::lock::Lock;
 use super::name::Name;
-use super::paths::{load, sync_dir, update};
+use super::paths::{load, sync_dir};
 use super::time::Timestamp;
 use super::writer::Writer;
 use crate::failure::{Code, Failure};
@@ -56,6 +58,9 @@ pub struct Record {
     /// `key=value` pairs people gave it.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// It is not removed or taken back before somebody says otherwise.
+    #[serde(default)]
+    pub protected: bool,
 }
 
 impl Record {
@@ -92,14 +97,6 @@ impl Vm {
     /// The delta's place.
     pub fn delta(&self) -> PathBuf {
         self.dir.join(DELTA)
-    }
-
-    /// Writes its record in place of the one there is.
-    ///
-    /// # Errors
-    /// It cannot be written; the old one is still there then.
-    pub(super) fn save(&self) -> Result<()> {
-        update(&self.dir.join(RECORD), &self.record)
     }
 
     /// What its delta's header says.
@@ -170,10 +167,9 @@ impl Store {
 
     /// Records the length a VM's disk has now.
     pub(super) fn set_disk_size(&mut self, vm: &Vm, size: u64) -> Result<()> {
-        let record = Record { disk_size: size, ..vm.record.clone() };
         match vm.record.disk_size == size {
             true => Ok(()),
-            false => Vm { record, ..vm.clone() }.save(),
+            false => self.edit_vm(vm, |record| record.disk_size = size).map(drop),
         }
     }
 
@@ -182,7 +178,7 @@ impl Store {
     /// damaged or gone, too.
     ///
     /// # Errors
-    /// There is none of this name, or it runs.
+    /// There is none of this name, it runs, or it is protected.
     pub fn remove_vm(&mut self, name: &Name) -> Result<()> {
         let id = self.vm_id(name)?;
         let dir = self.paths.vm(&id);
@@ -193,12 +189,13 @@ impl Store {
             let settled = self.settle(&alone, &vm, writer);
             settled.unwrap_or_else(|error| log::debug!("{name}: {}", crate::failure::text(&error)));
         }
-        self.remove_settled(&alone, &id, dir)
+        self.remove_settled(&alone, name, &id, dir)
     }
 
-    fn remove_settled(&mut self, alone: &Alone, id: &str, dir: PathBuf) -> Result<()> {
+    fn remove_settled(&mut self, alone: &Alone, name: &Name, id: &str, dir: PathBuf) -> Result<()> {
         let _busy = Busy::enter(&self.paths)?;
         let change = self.inventory.change()?;
+        edit::refuse_protected(&change, &self.paths, &Place::Vm(id.to_owned()), name)?;
         change.delete_vm(id)?;
         let trash = Trash::take(&self.paths, dir)?;
         sync_dir(&self.paths.vms())?;

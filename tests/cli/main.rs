@@ -13,6 +13,7 @@ mod host;
 mod image;
 mod layers;
 mod life;
+mod people;
 mod run;
 mod sealed;
 mod snapshot;

@@ -1,5 +1,7 @@
 //! Changing the inventory: all of a change, or nothing of it.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use rusqlite::{OptionalExtension, Transaction};
 use uuid::Uuid;
@@ -79,12 +81,15 @@ impl<'a> Change<'a> {
             (base.uuid.to_string(), signed(base.size)?),
         )?;
         self.tx.execute(
-            "INSERT INTO image (name, digest, base, created) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO image (name, digest, base, created, notes, protected)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             (
                 image.name.as_str(),
                 image.digest.as_str(),
                 self.tx.last_insert_rowid(),
                 image.created.millis(),
+                &image.notes,
+                image.protected,
             ),
         )?;
         Ok(())
@@ -100,8 +105,8 @@ impl<'a> Change<'a> {
              SELECT ?1, id, ?2 FROM layer WHERE uuid = ?3",
         )?;
         let mut row = self.tx.prepare(
-            "INSERT INTO vm (id, name, image, layer, cpus, memory_mib, notes, created)
-             SELECT ?1, ?2, id, ?3, ?4, ?5, ?6, ?7 FROM image WHERE digest = ?8",
+            "INSERT INTO vm (id, name, image, layer, cpus, memory_mib, notes, created, protected)
+             SELECT ?1, ?2, id, ?3, ?4, ?5, ?6, ?7, ?9 FROM image WHERE digest = ?8",
         )?;
         for NewVm { record: vm, delta, parent } in vms {
             let gone = || Failure::not_found("what it is a clone of was removed meanwhile");
@@ -117,12 +122,19 @@ impl<'a> Change<'a> {
                 &vm.notes,
                 vm.created.millis(),
                 &vm.image,
+                vm.protected,
             ))?;
             anyhow::ensure!(added == 1, gone());
-            for (key, value) in &vm.labels {
-                let sql = "INSERT INTO label (vm, key, value) VALUES (?1, ?2, ?3)";
-                self.tx.execute(sql, (vm.id(), key, value))?;
-            }
+            self.insert_labels(&vm.id(), &vm.labels)?;
+        }
+        Ok(())
+    }
+
+    /// Adds labels to a VM.
+    pub(super) fn insert_labels(&self, vm: &str, labels: &BTreeMap<String, String>) -> Result<()> {
+        let sql = "INSERT INTO label (vm, key, value) VALUES (?1, ?2, ?3)";
+        for (key, value) in labels {
+            self.tx.execute(sql, (vm, key, value))?;
         }
         Ok(())
     }

@@ -26,6 +26,10 @@ pub struct ImageRow {
     pub created: Timestamp,
     /// How many VMs stand on it.
     pub clones: u64,
+    /// What people wrote about it.
+    pub notes: String,
+    /// Whether it is kept from being removed.
+    pub protected: bool,
 }
 
 /// A VM's row.
@@ -48,6 +52,8 @@ pub struct VmRow {
     pub created: Timestamp,
     /// `key=value` pairs people gave it.
     pub labels: BTreeMap<String, String>,
+    /// Whether it is kept from being removed or taken back.
+    pub protected: bool,
 }
 
 impl Inventory {
@@ -56,7 +62,8 @@ impl Inventory {
     /// # Errors
     /// The database cannot be read.
     pub fn images(&self) -> Result<Vec<ImageRow>> {
-        let sql = "SELECT image.name, digest, layer.size, image.created, count(vm.id), layer.uuid
+        let sql = "SELECT image.name, digest, layer.size, image.created, count(vm.id), layer.uuid,
+                          image.notes, image.protected
                    FROM image JOIN layer ON layer.id = image.base
                    LEFT JOIN vm ON vm.image = image.id
                    GROUP BY image.id ORDER BY image.name";
@@ -69,6 +76,8 @@ impl Inventory {
                 created: Timestamp::from_millis(row.get(3)?),
                 clones: unsigned(row, 4)?,
                 base: uuid(row, 5)?,
+                notes: row.get(6)?,
+                protected: row.get(7)?,
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -79,8 +88,8 @@ impl Inventory {
     /// # Errors
     /// The database cannot be read.
     pub fn vms(&self) -> Result<Vec<VmRow>> {
-        let sql = "SELECT vm.id, vm.name, image.name, cpus, memory_mib, notes, vm.created,
-                          below.uuid
+        let sql = "SELECT vm.id, vm.name, image.name, cpus, memory_mib, vm.notes, vm.created,
+                          below.uuid, vm.protected
                    FROM vm JOIN image ON image.id = vm.image JOIN layer ON layer.id = vm.layer
                    LEFT JOIN layer AS below ON below.id = layer.parent
                    ORDER BY vm.name";
@@ -98,6 +107,7 @@ impl Inventory {
                 notes: row.get(5)?,
                 created: Timestamp::from_millis(row.get(6)?),
                 parent: maybe_uuid(row, 7)?,
+                protected: row.get(8)?,
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)

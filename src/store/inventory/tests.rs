@@ -38,6 +38,9 @@ fn image(text: &str) -> image::Record {
             mtime_ns: 0,
             inode: 1,
         },
+        notes: String::new(),
+        labels: BTreeMap::new(),
+        protected: false,
     }
 }
 
@@ -54,6 +57,7 @@ fn vm(text: &str, image: &image::Record) -> vm::Record {
         notes: "a note".into(),
         boot: vm::Boot::default(),
         labels: BTreeMap::from([("key".into(), "value".into())]),
+        protected: false,
     }
 }
 
@@ -153,9 +157,9 @@ fn an_inventory_is_made_once_however_many_try() {
 #[test]
 fn an_inventory_of_a_newer_version_is_refused() {
     let (dir, inventory) = inventory();
-    inventory.db.pragma_update(None, "user_version", 3).expect("set");
+    inventory.db.pragma_update(None, "user_version", 4).expect("set");
     let error = Inventory::open(&dir.path().join("inventory.db")).err().expect("refused");
-    assert!(failure::text(&error).contains("is of version 3; this program knows 2"));
+    assert!(failure::text(&error).contains("is of version 4; this program knows 3"));
 }
 
 #[test]
