@@ -36,3 +36,19 @@ impl Drop for Raw {
         }
     }
 }
+
+/// Asks whoever is at the terminal on stdin a question; anything but a yes is a no. `None` when
+/// nobody is.
+///
+/// # Errors
+/// The terminal cannot be read.
+pub fn confirm(question: &str) -> io::Result<Option<bool>> {
+    let stdin = io::stdin();
+    if !isatty(&stdin) {
+        return Ok(None);
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    stdin.read_line(&mut answer)?;
+    Ok(Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")))
+}

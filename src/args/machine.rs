@@ -105,12 +105,31 @@ pub struct Stop {
 
 #[derive(Debug, Args)]
 pub struct Rm {
-    /// VMs
+    /// VMs; with --cascade images, too
     #[arg(required = true)]
     pub names: Vec<Name>,
-    /// Stop those that run
+    /// Stop those that run; with --cascade, which never does: do not ask
     #[arg(short, long)]
     pub force: bool,
+    /// Remove all that stands on them, too; lists it and asks first
+    #[arg(long)]
+    pub cascade: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Restart {
+    /// VMs; those that do not run are started
+    #[arg(required = true)]
+    pub names: Vec<Name>,
+    /// How long to wait after the power button
+    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
+    /// Do not press the power button: stop at once
+    #[arg(short, long)]
+    pub force: bool,
+    /// The kernel's command line, this time only
+    #[arg(long, value_name = "TEXT")]
+    pub cmdline: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -82,6 +82,8 @@ pub enum Verb {
     Start(Start),
     /// Press VMs' power buttons, and stop those that do not react
     Stop(Stop),
+    /// Stop VMs and start them again
+    Restart(Restart),
     /// Wait until VMs end, and print how they did
     Wait(Targets),
     /// Hold VMs' vCPUs
@@ -89,6 +91,8 @@ pub enum Verb {
     /// Let paused VMs go on
     Resume(Targets),
     /// Remove VMs with all they own
+    ///
+    /// Snapshots that others stand on stay until these are gone.
     Rm(Rm),
     /// List VMs
     Ls(List),

@@ -26,6 +26,7 @@ mod rename;
 mod reset;
 mod reshape;
 mod resize;
+mod restart;
 mod rm;
 mod run;
 mod snapshot;
@@ -99,6 +100,7 @@ pub fn perform(cli: Cli) -> Result<u8> {
         Verb::Clone(args) => clone::clone(&app, args)?,
         Verb::Start(args) => start::start(&app, &args)?,
         Verb::Stop(args) => stop::stop(&app, &args)?,
+        Verb::Restart(args) => restart::restart(&app, &args)?,
         Verb::Wait(args) => wait::wait(&app, &args.names)?,
         Verb::Pause(args) => pause::pause(&app, &args.names)?,
         Verb::Resume(args) => pause::resume(&app, &args.names)?,

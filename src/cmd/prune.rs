@@ -23,7 +23,7 @@ struct View {
 pub fn prune(app: &App, args: &args::Prune) -> Result<()> {
     let mut store = app.store()?;
     // While they are there: how much they take cannot be told afterwards.
-    let mut views: Vec<View> = store.garbage()?.iter().map(|row| View::of(&store, row)).collect();
+    let mut views: Vec<View> = store.prunable()?.iter().map(|row| View::of(&store, row)).collect();
     if !args.dry_run {
         let removed = store.prune().context("cannot remove all layers nobody needs")?;
         views.retain(|view| removed.contains(&view.layer));
@@ -31,7 +31,24 @@ pub fn prune(app: &App, args: &args::Prune) -> Result<()> {
     match app.style {
         Style::Json => output::print_json(&views),
         Style::Names => output::print(&views.iter().map(View::name).collect::<String>()),
-        Style::Table => output::print(&views.iter().map(View::describe).collect::<String>()),
+        Style::Table => {
+            let lines = views.iter().map(View::describe).collect::<String>();
+            output::print(&(lines + &total(&views, args.dry_run)))
+        }
+    }
+}
+
+/// What all of it comes to.
+fn total(views: &[View], dry_run: bool) -> String {
+    let bytes = human::bytes(views.iter().map(|view| view.own_bytes).sum());
+    let layers = match views.len() {
+        0 => return String::new(),
+        1 => "1 layer".into(),
+        count => format!("{count} layers"),
+    };
+    match dry_run {
+        true => format!("{layers}, {bytes} could go\n"),
+        false => format!("{layers}, {bytes} freed\n"),
     }
 }
 

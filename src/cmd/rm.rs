@@ -1,4 +1,6 @@
-//! `rm`: a VM and everything it owns, gone.
+//! `rm`: a VM and everything it owns, gone; with `--cascade`, all that stands on it, too.
+
+mod cascade;
 
 use anyhow::{Context, Result};
 
@@ -6,10 +8,14 @@ use super::{App, each};
 use crate::args;
 use crate::failure::Failure;
 use crate::monitor::{self, State};
+use crate::store::inventory::Place;
 use crate::store::{Name, Store};
 
 /// Removes VMs; those that run only when forced to.
 pub fn rm(app: &App, args: &args::Rm) -> Result<()> {
+    if args.cascade {
+        return cascade::rm(app, args);
+    }
     let mut store = app.store()?;
     each(&args.names, |name| {
         remove(&mut store, name, args.force).with_context(|| format!("cannot remove {name}"))
@@ -17,6 +23,12 @@ pub fn rm(app: &App, args: &args::Rm) -> Result<()> {
 }
 
 fn remove(store: &mut Store, name: &Name, force: bool) -> Result<()> {
+    if let Ok(Place::Image(_)) = store.inventory.find(name) {
+        let hint = format!(
+            "offshoot image rm {name}; with all that stands on it: offshoot rm --cascade {name}"
+        );
+        return Err(Failure::not_found("it is an image, not a VM").hint(hint).into());
+    }
     let dir = store.vm_dir(name)?;
     store.refuse_protected(name)?;
     let state = State::of(&dir)?;

@@ -39,6 +39,8 @@ struct Layer {
     own_bytes: u64,
     created: Timestamp,
     notes: String,
+    /// Whether the VM it was frozen of is gone, and only what stands on it keeps it.
+    vm_removed: bool,
 }
 
 /// Shows the tree, or the branch an image or a VM is on.
@@ -103,6 +105,7 @@ impl Layer {
             own_bytes: ls::bytes_on_disk(&delta),
             created: row.created,
             notes: row.notes.clone(),
+            vm_removed: row.vm.is_none(),
         }
     }
 }
@@ -192,7 +195,9 @@ impl Painter<'_> {
         };
         let own = human::bytes(layer.own_bytes);
         let name = format!("{line}@ {}", layer.label);
-        self.rows.push([name, human::ago(layer.created.age()), own, layer.notes.clone()]);
+        let age = human::ago(layer.created.age());
+        let state = if layer.vm_removed { format!("{age}, VM removed") } else { age };
+        self.rows.push([name, state, own, layer.notes.clone()]);
     }
 
     fn vm(&mut self, line: &str, name: &Name) {

@@ -149,17 +149,22 @@ impl Store {
     /// # Errors
     /// There is none of this name, it is protected, or VMs stand on it: they are listed.
     pub fn remove_image(&mut self, name: &Name) -> Result<()> {
+        let alone = Alone::enter(&self.paths)?;
+        self.remove_image_alone(&alone, name)
+    }
+
+    /// As [`remove_image`](Store::remove_image).
+    pub(super) fn remove_image_alone(&mut self, alone: &Alone, name: &Name) -> Result<()> {
         let digest = self.inventory.image(name)?.ok_or_else(|| {
             Failure::not_found(format!("there is no image {name}")).hint("offshoot image ls")
         })?;
-        let alone = Alone::enter(&self.paths)?;
         let _busy = Busy::enter(&self.paths)?;
         let base = self.inventory.base(&digest)?;
         let path = self.paths.image(&digest).join(BASE);
         let change = self.inventory.change()?;
         change.delete_image(name)?;
         drop(change);
-        self.refuse_users(&alone, &path, base)?;
+        self.refuse_users(alone, &path, base)?;
         let change = self.inventory.change()?;
         edit::refuse_protected(&change, &self.paths, &Place::Image(digest.clone()), name)?;
         change.delete_image(name)?;

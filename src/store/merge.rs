@@ -94,7 +94,7 @@ impl Store {
     }
 
     /// Takes a snapshot's name away: nobody can ask for it any more.
-    fn take_name(&mut self, uuid: Uuid) -> Result<()> {
+    pub(super) fn take_name(&mut self, uuid: Uuid) -> Result<()> {
         let layer = self.layer(uuid);
         if let Ok(layer) = &layer {
             update(&layer.dir.join(RECORD), &Record { name: None, ..layer.record()? })?;

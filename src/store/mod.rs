@@ -12,6 +12,7 @@ pub mod attach;
 pub mod chain;
 pub mod clone;
 mod commit;
+pub mod discard;
 mod draft;
 pub mod edit;
 mod export;

@@ -29,24 +29,40 @@ impl Store {
     /// # Errors
     /// The filesystem or the inventory refuses; the rest stays.
     pub(super) fn collect(&mut self, _: &Alone) -> Result<Vec<Uuid>> {
+        let removable = self.removable()?;
+        removable.iter().try_for_each(|&uuid| self.remove_layer(uuid))?;
+        Ok(removable)
+    }
+
+    /// Layers nobody needs, has open, or says it stands on; those on top first.
+    fn removable(&self) -> Result<Vec<Uuid>> {
         let mut garbage = self.lineage()?.garbage();
         garbage.retain(|&uuid| !self.is_in_use(uuid));
         if garbage.is_empty() {
             return Ok(garbage);
         }
         let mut standing = self.standing()?;
-        let mut removed = Vec::new();
-        for uuid in garbage {
-            let dir = self.paths.layer(uuid);
-            if standing.get(&uuid).is_some_and(|on_it| !on_it.is_empty()) {
+        garbage.retain(|uuid| {
+            let dir = self.paths.layer(*uuid);
+            if standing.get(uuid).is_some_and(|on_it| !on_it.is_empty()) {
                 log::debug!("{} stays: something stands on it", dir.display());
-                continue;
+                return false;
             }
-            self.remove_layer(uuid)?;
             standing.values_mut().for_each(|on_it| on_it.retain(|path| !path.starts_with(&dir)));
-            removed.push(uuid);
-        }
-        Ok(removed)
+            true
+        });
+        Ok(garbage)
+    }
+
+    /// What [`prune`](Store::prune) would remove at this moment.
+    ///
+    /// # Errors
+    /// The inventory or a directory cannot be read.
+    pub fn prunable(&self) -> Result<Vec<LayerRow>> {
+        let removable = self.removable()?;
+        let mut layers = self.inventory.layers()?;
+        layers.retain(|row| removable.contains(&row.uuid));
+        Ok(layers)
     }
 
     /// Frozen layers nobody needs: those on top first.

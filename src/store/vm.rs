@@ -14,15 +14,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Store;
-use super::draft::{Busy, Trash};
-use super::edit;
 use super::inventory::Place;
-use super::layer::{Alone, own_heading};
-use super::lock::Lock;
+use super::layer::own_heading;
 use super::name::Name;
 use super::paths::{load, sync_dir};
 use super::time::Timestamp;
-use super::writer::Writer;
 use crate::failure::{Code, Failure};
 
 /// The delta, in a VM's directory.
@@ -158,11 +154,16 @@ impl Store {
         Ok(self.paths.vm(&self.vm_id(name)?))
     }
 
-    fn vm_id(&self, name: &Name) -> Result<String> {
-        let id = self.inventory.vm(name)?;
-        Ok(id.ok_or_else(|| {
-            Failure::not_found(format!("there is no VM {name}")).hint("offshoot ls -a")
-        })?)
+    pub(super) fn vm_id(&self, name: &Name) -> Result<String> {
+        if let Some(id) = self.inventory.vm(name)? {
+            return Ok(id);
+        }
+        Err(match self.inventory.find(name) {
+            Ok(Place::Image(_)) => Failure::not_found(format!("{name} is an image, not a VM"))
+                .hint(format!("offshoot clone {name}; offshoot image --help")),
+            _ => Failure::not_found(format!("there is no VM {name}")).hint("offshoot ls -a"),
+        }
+        .into())
     }
 
     /// Records the length a VM's disk has now.
@@ -171,43 +172,5 @@ impl Store {
             true => Ok(()),
             false => self.edit_vm(vm, |record| record.disk_size = size).map(drop),
         }
-    }
-
-    /// Removes a VM that does not run, with everything it owns: its snapshots, too, but for those
-    /// that others stand on, which go with the last of these. Works on one whose files are
-    /// damaged or gone, too.
-    ///
-    /// # Errors
-    /// There is none of this name, it runs, or it is protected.
-    pub fn remove_vm(&mut self, name: &Name) -> Result<()> {
-        let id = self.vm_id(name)?;
-        let dir = self.paths.vm(&id);
-        let alone = Alone::enter(&self.paths)?;
-        let writer = dir.exists().then(|| Lock::take(&dir)).transpose()?.map(Writer::Nobody);
-        if let (Ok(vm), Some(writer)) = (self.vm(name), &writer) {
-            // So that its layers are known. One that is damaged goes all the same.
-            let settled = self.settle(&alone, &vm, writer);
-            settled.unwrap_or_else(|error| log::debug!("{name}: {}", crate::failure::text(&error)));
-        }
-        self.remove_settled(&alone, name, &id, dir)
-    }
-
-    fn remove_settled(&mut self, alone: &Alone, name: &Name, id: &str, dir: PathBuf) -> Result<()> {
-        let _busy = Busy::enter(&self.paths)?;
-        let change = self.inventory.change()?;
-        edit::refuse_protected(&change, &self.paths, &Place::Vm(id.to_owned()), name)?;
-        change.delete_vm(id)?;
-        let trash = Trash::take(&self.paths, dir)?;
-        sync_dir(&self.paths.vms())?;
-        match (change.commit(), trash) {
-            (Ok(()), Some(trash)) => trash.empty(),
-            (Err(error), Some(trash)) => {
-                trash.restore();
-                Err(error)
-            }
-            (result, None) => result,
-        }?;
-        let collected = self.collect(alone);
-        collected.map(drop).context("the VM is gone, but not all of its snapshots")
     }
 }

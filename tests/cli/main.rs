@@ -14,6 +14,7 @@ mod image;
 mod layers;
 mod life;
 mod people;
+mod remove;
 mod run;
 mod sealed;
 mod snapshot;

@@ -148,7 +148,10 @@ impl<'a> Change<'a> {
         if !dependents.is_empty() {
             let list = dependents.join(", ");
             return Err(Failure::in_use(format!("these VMs stand on it: {list}"))
-                .hint(format!("offshoot rm {}", dependents.join(" ")))
+                .hint(format!(
+                    "offshoot rm {list}, or offshoot rm --cascade {name}",
+                    list = dependents.join(" ")
+                ))
                 .into());
         }
         self.refuse_layers_on(name)?;

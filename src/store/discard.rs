@@ -1,0 +1,183 @@
+//! Removing VMs: one, or an image or a VM with all that stands on it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Store;
+use super::draft::{Busy, Trash};
+use super::edit;
+use super::inventory::Place;
+use super::layer::Alone;
+use super::lineage::{Child, Lineage};
+use super::lock::Lock;
+use super::name::Name;
+use super::paths::sync_dir;
+use super::writer::Writer;
+use crate::failure::Failure;
+
+/// All that goes when images and VMs go with everything that stands on them. The keys are stable.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cascade {
+    /// Images.
+    pub images: BTreeSet<Name>,
+    /// VMs, each with the snapshots only it needs.
+    pub vms: BTreeSet<Name>,
+    /// Snapshots of VMs that stay.
+    pub snapshots: Vec<Snapshot>,
+}
+
+/// A snapshot that goes while its VM stays.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// What people call it.
+    pub label: String,
+    /// Its layer.
+    pub uuid: Uuid,
+    /// Whose it is.
+    pub vm: Name,
+}
+
+/// A VM nobody else can start or remove.
+struct Held {
+    name: Name,
+    id: String,
+    dir: PathBuf,
+    _writer: Option<Writer>,
+}
+
+impl Store {
+    /// Removes a VM that does not run, with everything it owns: its snapshots, too, but for those
+    /// that others stand on, which go with the last of these. Works on one whose files are
+    /// damaged or gone, too.
+    ///
+    /// # Errors
+    /// There is none of this name, it runs, or it is protected.
+    pub fn remove_vm(&mut self, name: &Name) -> Result<()> {
+        let alone = Alone::enter(&self.paths)?;
+        let held = self.hold(&alone, name)?;
+        self.remove_held(held)?;
+        let collected = self.collect(&alone);
+        collected.map(drop).context("the VM is gone, but not all of its snapshots")
+    }
+
+    /// Everything that stands on these images and VMs, and they themselves.
+    ///
+    /// # Errors
+    /// There is none of one of the names.
+    pub fn cascade(&self, names: &[Name]) -> Result<Cascade> {
+        let (mut all, mut below) = (Cascade::default(), Vec::new());
+        for name in names {
+            match self.inventory.find(name)? {
+                Place::Image(digest) => {
+                    below.push(self.inventory.base(&digest)?);
+                    all.images.insert(name.clone());
+                }
+                Place::Vm(id) => {
+                    let layers = self.inventory.layers()?.into_iter();
+                    let own = layers.filter(|layer| layer.vm.as_ref() == Some(&id));
+                    below.extend(own.map(|layer| layer.uuid));
+                    all.vms.insert(name.clone());
+                }
+            }
+        }
+        // Those that boot an image's kernel need it without standing on its base.
+        let rows = self.inventory.vms()?;
+        let booting = rows.iter().filter(|row| all.images.contains(&row.image));
+        all.vms.extend(booting.map(|row| row.name.clone()));
+        let lineage = self.lineage()?;
+        let layers = descend(&lineage, below, &mut all.vms);
+        all.snapshots = layers
+            .into_iter()
+            .filter_map(|uuid| {
+                let row = lineage.layer(uuid).filter(|row| row.name.is_some())?;
+                let owner = rows.iter().find(|vm| row.vm.as_ref() == Some(&vm.id))?;
+                let vm = owner.name.clone();
+                Some(Snapshot { label: lineage.label(uuid), uuid, vm })
+            })
+            .filter(|snapshot| !all.vms.contains(&snapshot.vm))
+            .collect();
+        Ok(all)
+    }
+
+    /// Removes what `agreed`, the answer of [`cascade`](Store::cascade) to `names`, lists.
+    ///
+    /// # Errors
+    /// Something else stands there by now, or one of them runs or is protected: nothing is removed
+    /// then. Or the filesystem or the inventory refuses: what is left is whole.
+    pub fn remove_cascade(&mut self, names: &[Name], agreed: &Cascade) -> Result<()> {
+        let alone = Alone::enter(&self.paths)?;
+        let kept = agreed.snapshots.iter().map(|snapshot| &snapshot.vm);
+        for name in agreed.images.iter().chain(&agreed.vms).chain(kept) {
+            self.refuse_protected(name).with_context(|| name.to_string())?;
+        }
+        let held = agreed.vms.iter().map(|name| self.hold(&alone, name).context(name.clone()));
+        let held = held.collect::<Result<Vec<_>>>()?;
+        if self.cascade(names)? != *agreed {
+            let what = "what stands on it has changed meanwhile";
+            return Err(Failure::in_use(what).hint("the same again").into());
+        }
+        for vm in held {
+            let name = vm.name.clone();
+            self.remove_held(vm).context(name)?;
+        }
+        for snapshot in &agreed.snapshots {
+            self.take_name(snapshot.uuid).with_context(|| snapshot.label.clone())?;
+        }
+        self.collect(&alone).context("its VMs are gone, but not all of their snapshots")?;
+        for image in &agreed.images {
+            self.remove_image_alone(&alone, image).with_context(|| image.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Keeps everybody else from a VM that is to go.
+    fn hold(&mut self, alone: &Alone, name: &Name) -> Result<Held> {
+        let id = self.vm_id(name)?;
+        let dir = self.paths.vm(&id);
+        let writer = dir.exists().then(|| Lock::take(&dir)).transpose()?.map(Writer::Nobody);
+        if let (Ok(vm), Some(writer)) = (self.vm(name), &writer) {
+            // So that its layers are known. One that is damaged goes all the same.
+            let settled = self.settle(alone, &vm, writer);
+            settled.unwrap_or_else(|error| log::debug!("{name}: {}", crate::failure::text(&error)));
+        }
+        Ok(Held { name: name.clone(), id, dir, _writer: writer })
+    }
+
+    fn remove_held(&mut self, Held { name, id, dir, _writer }: Held) -> Result<()> {
+        let _busy = Busy::enter(&self.paths)?;
+        let change = self.inventory.change()?;
+        edit::refuse_protected(&change, &self.paths, &Place::Vm(id.clone()), &name)?;
+        change.delete_vm(&id)?;
+        let trash = Trash::take(&self.paths, dir)?;
+        sync_dir(&self.paths.vms())?;
+        match (change.commit(), trash) {
+            (Ok(()), Some(trash)) => trash.empty(),
+            (Err(error), Some(trash)) => {
+                trash.restore();
+                Err(error)
+            }
+            (result, None) => result,
+        }
+    }
+}
+
+/// The frozen layers that are `next` or stand on them; the VMs that do are added to `vms`.
+fn descend(lineage: &Lineage, mut next: Vec<Uuid>, vms: &mut BTreeSet<Name>) -> BTreeSet<Uuid> {
+    let mut layers = BTreeSet::new();
+    while let Some(uuid) = next.pop() {
+        if !layers.insert(uuid) {
+            continue;
+        }
+        for child in lineage.children(uuid) {
+            match child {
+                Child::Layer(layer) => next.push(*layer),
+                Child::Vm(name) => drop(vms.insert(name.clone())),
+            }
+        }
+    }
+    layers
+}
