@@ -41,6 +41,9 @@ pub struct Machine {
     /// A label; may be given many times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
+    /// What to tell the guest, in TOML: host name, users, keys, files, commands, network
+    #[arg(long, value_name = "FILE")]
+    pub spec: Option<PathBuf>,
     #[command(flatten)]
     pub boot: Boot,
 }
@@ -56,6 +59,9 @@ pub struct Clone {
     pub count: Option<u32>,
     #[command(flatten)]
     pub machine: Machine,
+    /// Of a VM: make true copies, with its UUID, MAC and host name
+    #[arg(long, conflicts_with = "spec")]
+    pub keep_identity: bool,
     /// Start them
     #[arg(long)]
     pub start: bool,

@@ -6,7 +6,7 @@ use super::{App, clone_request, start};
 use crate::args;
 use crate::monitor;
 use crate::output::{self, Style};
-use crate::store::clone::Names;
+use crate::store::clone::{CloneRequest, Names};
 
 /// Makes the clones, prints their names, and starts them when asked.
 pub fn clone(app: &App, args: args::Clone) -> Result<()> {
@@ -16,6 +16,7 @@ pub fn clone(app: &App, args: args::Clone) -> Result<()> {
     };
     let cannot = format!("cannot clone {}", args.source);
     let request = clone_request(args.source, names, args.machine).context(cannot.clone())?;
+    let request = CloneRequest { keep_identity: args.keep_identity, ..request };
     let mut store = app.store()?;
     let clones = store.clone(&request, monitor::writer).context(cannot)?;
     if clones.of_running && !app.quiet {

@@ -116,6 +116,8 @@ fn clone(store: &mut Store, image: &Image, count: u32) -> Result<Vec<Ship>> {
         boot: Boot::default(),
         notes: String::new(),
         labels: std::collections::BTreeMap::default(),
+        spec: None,
+        keep_identity: false,
     };
     let mut ships = Vec::new();
     for seed in 1..=count {

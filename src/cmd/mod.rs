@@ -44,6 +44,7 @@ use crate::args::{self, Cli, Format, Global, Verb};
 use crate::failure::{Failure, Several};
 use crate::output::Style;
 use crate::store::clone::{CloneRequest, Names, Source};
+use crate::store::customize::load_spec;
 use crate::store::{Name, Store, paths, vm};
 
 /// What every verb knows.
@@ -159,6 +160,8 @@ fn clone_request(source: Source, names: Names, machine: args::Machine) -> Result
         },
         notes: machine.notes,
         labels: machine.labels.into_iter().collect(),
+        spec: machine.spec.as_deref().map(load_spec).transpose()?,
+        keep_identity: false,
     })
 }
 

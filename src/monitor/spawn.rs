@@ -130,7 +130,7 @@ impl Monitor {
 /// The machine a VM's record describes, with this disk.
 ///
 /// # Errors
-/// Neither it nor its image has a kernel.
+/// Neither it nor its image has a kernel, or its seed image is gone or another.
 pub fn spec(
     vm: &Vm,
     image: &Image,
@@ -147,10 +147,21 @@ pub fn spec(
         .or_else(|| own.cmdline.clone())
         .or_else(|| image.record.cmdline.clone())
         .unwrap_or_else(|| DEFAULT_CMDLINE.into());
+    let cmdline = match &record.custom {
+        // In front, so that what people write themselves comes later and wins.
+        Some(custom) => format!("{} {cmdline}", custom.cmdline),
+        None => cmdline,
+    };
     let disk = vmm::spec::DiskSpec { id: record.id(), stack, queues: None, engine: Engine::Auto };
+    let seed = vm.seed()?.map(|base| vmm::spec::DiskSpec {
+        id: "cidata".into(),
+        stack: StackSpec { base: Some(base), ..StackSpec::default() },
+        queues: Some(1),
+        engine: Engine::Sync,
+    });
     Ok(vmm::Spec {
         name: record.name.to_string(),
-        uuid: record.uuid,
+        uuid: record.identity().uuid,
         cpus: record.cpus,
         memory_mib: record.memory_mib,
         boot: vmm::spec::Boot {
@@ -159,7 +170,7 @@ pub fn spec(
             cmdline,
             protocol: None,
         },
-        disks: vec![disk],
+        disks: [disk].into_iter().chain(seed).collect(),
     })
 }
 

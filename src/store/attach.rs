@@ -1,5 +1,6 @@
 //! Taking a sealed file in: a new VM on this store's own copy of the base.
 
+use std::collections::HashSet;
 use std::io::Read;
 
 use anyhow::Result;
@@ -9,6 +10,7 @@ use blockdev::{Stack, StackSpec};
 use uuid::Uuid;
 
 use super::draft::{Busy, Draft};
+use super::identity::Identity;
 use super::image::{self, Image};
 use super::inventory::NewVm;
 use super::paths::{RECORD_VERSION, save, sync_dir};
@@ -67,6 +69,8 @@ impl Store {
             None => change.next_names(&record.name, 1)?.remove(0),
         };
         change.refuse_taken(std::slice::from_ref(&record.name))?;
+        let identity = Identity::unique(&change, &mut HashSet::new(), record.uuid, &record.name)?;
+        record.identity = Some(identity);
         save(&made.draft.file(RECORD), &record)?;
         let (delta, parent) = (made.delta, made.parent);
         change.insert_vms([NewVm { record: &record, delta, parent }])?;
@@ -159,6 +163,8 @@ fn record(image: &Image, disk_size: u64, settings: Settings) -> Record {
         boot: Boot { kernel: None, initrd: None, cmdline: settings.cmdline },
         labels: settings.labels,
         protected: false,
+        identity: None,
+        custom: None,
     }
 }
 

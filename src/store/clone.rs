@@ -7,9 +7,11 @@ use std::str::FromStr;
 use anyhow::Result;
 use blockdev::base::Digest;
 use blockdev::delta::{self, Heading, Parent, ParentKind};
+use customize::Spec;
 use uuid::Uuid;
 
 use super::Store;
+use super::customize::{Cast, Role, Script};
 use super::draft::{Busy, Draft};
 use super::freeze::Mark;
 use super::inventory::NewVm;
@@ -76,6 +78,10 @@ pub struct CloneRequest {
     pub notes: String,
     /// For people.
     pub labels: BTreeMap<String, String>,
+    /// What their guests are told; the source's own where not said.
+    pub spec: Option<Spec>,
+    /// Whether they are to be true copies of the source, under other names.
+    pub keep_identity: bool,
 }
 
 /// How clones are called.
@@ -134,8 +140,15 @@ impl Store {
                 names.clone()
             }
         };
-        let make = |name| make(&self.paths, &origin, name, size, request);
-        let mut made = names.into_iter().map(make).collect::<Result<Vec<_>>>()?;
+        let (asked, keep) = (request.spec.as_ref(), request.keep_identity);
+        let script = Script::new(&self.paths, asked, keep, origin.settings.as_ref())?;
+        let mut cast = Cast::new(&change, script);
+        let numbers = numbers(&names, request);
+        let make = |(name, number)| {
+            let role = cast.role(&name, number)?;
+            make(&self.paths, &origin, name, role, size, request)
+        };
+        let mut made = names.into_iter().zip(numbers).map(make).collect::<Result<Vec<_>>>()?;
         change.insert_vms(made.iter().map(|made| NewVm {
             record: &made.vm.record,
             delta: made.delta,
@@ -250,6 +263,7 @@ fn make(
     paths: &Paths,
     origin: &Origin,
     name: Name,
+    role: Role,
     disk_size: u64,
     request: &CloneRequest,
 ) -> Result<Made> {
@@ -257,7 +271,7 @@ fn make(
     let record = Record {
         version: RECORD_VERSION,
         name,
-        uuid: Uuid::new_v4(),
+        uuid: role.uuid,
         image: origin.image.clone(),
         disk_size,
         cpus: request.cpus.or(settings.map(|own| own.cpus)).unwrap_or(USUAL_CPUS),
@@ -270,11 +284,24 @@ fn make(
         boot: origin.boot(&request.boot),
         labels: request.labels.clone(),
         protected: false,
+        identity: Some(role.identity.clone()),
+        custom: role.custom.clone(),
     };
     let draft = Draft::create(paths, &record.id())?;
     paths::save_unsynced(&draft.file(vm::RECORD), &record)?;
+    role.write(&draft)?;
     let delta = delta::create(&draft.file(vm::DELTA), disk_size, &origin.parent)?;
     Ok(Made { draft, vm: Vm { dir: paths.vm(&record.id()), record }, delta })
+}
+
+/// The clones' numbers: those in their names where these were numbered here.
+fn numbers(names: &[Name], request: &CloneRequest) -> Vec<u32> {
+    let in_name = |name: &Name| name.as_str().rsplit('-').next()?.parse().ok();
+    let places = (1..).zip(names);
+    match request.names {
+        Names::Given(_) => places.map(|(place, _)| place).collect(),
+        Names::Next(_) => places.map(|(place, name)| in_name(name).unwrap_or(place)).collect(),
+    }
 }
 
 /// The disk's length: whole sectors, and nothing of the source cut off.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <root>/images/<digest>/   base, kernel, initrd, image.toml      never change
-//! <root>/vms/<id>/          vm.toml, delta, ...                   all a VM owns
+//! <root>/vms/<id>/          vm.toml, delta, spec.toml, seed, ...  all a VM owns
 //! <root>/layers/<uuid>/      delta, layer.toml, owners             frozen deltas others stand on
 //! <root>/tmp/               being made, or on its way out
 //! <root>/inventory.db       names and who stands on whom
@@ -12,12 +12,14 @@ pub mod attach;
 pub mod chain;
 pub mod clone;
 mod commit;
+pub mod customize;
 pub mod discard;
 mod draft;
 pub mod edit;
 mod export;
 mod fault;
 mod freeze;
+pub mod identity;
 pub mod image;
 pub mod import;
 pub mod inventory;

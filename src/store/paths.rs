@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -144,6 +144,17 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_data()?;
     fs::rename(new, path)
+}
+
+/// Writes a new file for its owner's eyes only, without waiting for the disk.
+///
+/// # Errors
+/// It exists, or cannot be written.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
+    let mut options = File::options();
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| file.write_all(content));
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Makes a directory's entries durable.

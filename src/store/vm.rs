@@ -1,6 +1,6 @@
 //! VMs: a machine's settings and one writable delta, in a directory of their own.
 //!
-//! `vms/<id>/{vm.toml,delta}` from the start; `lock`, `console.log`, `monitor.log` and `exit.json`
+//! `vms/<id>/{vm.toml,delta}` from the start, `spec.toml` and `seed` where it has a spec; `lock`, `console.log`, `monitor.log` and `exit.json`
 //! once it was started. Deleting a VM touches nothing else.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Store;
+use super::customize::{Custom, SEED, SPEC};
+use super::identity::Identity;
 use super::inventory::Place;
 use super::layer::own_heading;
 use super::name::Name;
@@ -57,6 +59,12 @@ pub struct Record {
     /// It is not removed or taken back before somebody says otherwise.
     #[serde(default)]
     pub protected: bool,
+    /// Who it is; absent from records of older stores.
+    #[serde(default)]
+    pub identity: Option<Identity>,
+    /// How its guest is told, where it was cloned with a spec.
+    #[serde(default)]
+    pub custom: Option<Custom>,
 }
 
 impl Record {
@@ -65,6 +73,11 @@ impl Record {
         let mut text = self.uuid.simple().to_string();
         text.truncate(16);
         text
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> Identity {
+        self.identity.clone().unwrap_or_else(|| Identity::of(self.uuid, &self.name))
     }
 }
 
@@ -124,7 +137,7 @@ impl Store {
     pub fn sync_vm(&self, vm: &Vm) -> Result<()> {
         // Whatever stands in the place of a file must not hold us up.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        for path in [vm.dir.join(RECORD), vm.delta()] {
+        for path in [vm.dir.join(RECORD), vm.delta(), vm.dir.join(SPEC), vm.dir.join(SEED)] {
             if let Ok(file) = rustix::fs::open(&path, flags, Mode::empty()) {
                 rustix::fs::fsync(file)
                     .with_context(|| format!("cannot sync {}", path.display()))?;

@@ -5,6 +5,7 @@ mod clone;
 #[path = "../common/mod.rs"]
 mod common;
 mod crash;
+mod customize;
 mod damage;
 mod demo;
 mod faults;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use customize::Mac;
 use rusqlite::{OptionalExtension, Transaction};
 use uuid::Uuid;
 
@@ -61,6 +62,15 @@ impl<'a> Change<'a> {
         (last + 1..=end).map(|n| Ok(format!("{prefix}-{n}").parse()?)).collect()
     }
 
+    /// Whether a VM has this network address.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn has_mac(&self, mac: Mac) -> Result<bool> {
+        let mut query = self.tx.prepare("SELECT 1 FROM vm WHERE mac = ?1")?;
+        Ok(query.exists([mac.to_string()])?)
+    }
+
     /// The name of the image with this digest.
     ///
     /// # Errors
@@ -105,8 +115,8 @@ impl<'a> Change<'a> {
              SELECT ?1, id, ?2 FROM layer WHERE uuid = ?3",
         )?;
         let mut row = self.tx.prepare(
-            "INSERT INTO vm (id, name, image, layer, cpus, memory_mib, notes, created, protected)
-             SELECT ?1, ?2, id, ?3, ?4, ?5, ?6, ?7, ?9 FROM image WHERE digest = ?8",
+            "INSERT INTO vm (id, name, image, layer, cpus, memory_mib, notes, created, protected, mac)
+             SELECT ?1, ?2, id, ?3, ?4, ?5, ?6, ?7, ?9, ?10 FROM image WHERE digest = ?8",
         )?;
         for NewVm { record: vm, delta, parent } in vms {
             let gone = || Failure::not_found("what it is a clone of was removed meanwhile");
@@ -123,6 +133,7 @@ impl<'a> Change<'a> {
                 vm.created.millis(),
                 &vm.image,
                 vm.protected,
+                vm.identity().mac.to_string(),
             ))?;
             anyhow::ensure!(added == 1, gone());
             self.insert_labels(&vm.id(), &vm.labels)?;

@@ -58,6 +58,8 @@ fn vm(text: &str, image: &image::Record) -> vm::Record {
         boot: vm::Boot::default(),
         labels: BTreeMap::from([("key".into(), "value".into())]),
         protected: false,
+        identity: None,
+        custom: None,
     }
 }
 
