@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use blockdev::base::Identity;
 use tempfile::TempDir;
@@ -8,7 +8,7 @@ use super::*;
 use crate::failure;
 use crate::store::paths::RECORD_VERSION;
 use crate::store::time::Timestamp;
-use crate::store::{image, layer, vm};
+use crate::store::{identity, image, layer, vm};
 
 fn name(text: &str) -> Name {
     text.parse().expect("a name")
@@ -159,9 +159,25 @@ fn an_inventory_is_made_once_however_many_try() {
 #[test]
 fn an_inventory_of_a_newer_version_is_refused() {
     let (dir, inventory) = inventory();
-    inventory.db.pragma_update(None, "user_version", 4).expect("set");
+    let newer = i64::try_from(VERSION).expect("a small number") + 1;
+    inventory.db.pragma_update(None, "user_version", newer).expect("set");
     let error = Inventory::open(&dir.path().join("inventory.db")).err().expect("refused");
-    assert!(failure::text(&error).contains("is of version 4; this program knows 3"));
+    let expected = format!("is of version {newer}; this program knows {VERSION}");
+    assert!(failure::text(&error).contains(&expected));
+}
+
+#[test]
+fn an_address_that_another_vm_has_is_not_given_again() {
+    let (_dir, mut inventory, vms) = with_vms(&["a"]);
+    let change = inventory.change().expect("a change");
+    let (taken, mut others) = (vms[0].identity(), HashSet::new());
+    assert!(change.has_mac(taken.mac).expect("an answer"));
+    for _ in 0..3 {
+        // The same uuid would make the same address each time.
+        let fresh = identity::Identity::unique(&change, &mut others, vms[0].uuid, &name("b"));
+        assert_ne!(fresh.expect("an identity").mac, taken.mac);
+    }
+    assert_eq!(others.len(), 3);
 }
 
 #[test]
