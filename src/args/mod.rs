@@ -4,6 +4,7 @@ mod image;
 mod layers;
 mod machine;
 mod people;
+mod upkeep;
 mod value;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub use image::*;
 pub use layers::*;
 pub use machine::*;
 pub use people::*;
+pub use upkeep::*;
 
 /// Virtual machines whose disks are linked clones of one shared base
 #[derive(Debug, Parser)]
@@ -145,8 +147,8 @@ pub enum Verb {
     Export(Export),
     /// Make a VM of a file that `export` wrote
     Attach(Attach),
-    /// Check this host and this store, and say what to do
-    Doctor,
+    /// Check this host and this store, and say what to do; or do it
+    Doctor(Doctor),
     /// Print the version
     Version,
     /// Print a completion script for a shell

@@ -1,5 +1,6 @@
 //! `doctor`: whether this host and this store are well, and what to do where they are not.
 
+mod fix;
 mod host;
 mod layers;
 mod leftovers;
@@ -8,6 +9,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::App;
+use crate::args;
 use crate::failure::Code;
 use crate::output::{self, Style};
 
@@ -16,6 +18,8 @@ use crate::output::{self, Style};
 #[serde(rename_all = "kebab-case")]
 enum Verdict {
     Ok,
+    /// It was not, and has been put in order.
+    Fixed,
     Warning,
     Bad,
 }
@@ -38,6 +42,10 @@ impl Finding {
         Finding { check, verdict: Verdict::Ok, text, try_next: None, code: Code::Failed }
     }
 
+    fn fixed(check: &'static str, text: String) -> Finding {
+        Finding { verdict: Verdict::Fixed, ..Finding::ok(check, text) }
+    }
+
     fn warning(check: &'static str, text: String, try_next: String) -> Finding {
         let try_next = Some(try_next);
         Finding { check, verdict: Verdict::Warning, text, try_next, code: Code::Failed }
@@ -49,8 +57,11 @@ impl Finding {
 }
 
 /// Runs every check and prints what it found; ends with the first bad one's code.
-pub fn doctor(app: &App) -> Result<u8> {
+pub fn doctor(app: &App, args: &args::Doctor) -> Result<u8> {
     let mut findings = vec![host::kvm(), host::io_uring()];
+    if args.fix {
+        findings.extend(fix::fix(&app.root)?);
+    }
     match app.store() {
         Ok(store) => {
             findings.push(host::space(store.paths.root()));
@@ -59,7 +70,8 @@ pub fn doctor(app: &App) -> Result<u8> {
         }
         Err(error) => {
             let code = crate::failure::code(&error);
-            findings.push(Finding::bad("store", code, crate::failure::text(&error), None));
+            let next = crate::failure::hint(&error).map(str::to_owned);
+            findings.push(Finding::bad("store", code, crate::failure::text(&error), next));
         }
     }
     let bad = findings.iter().find(|finding| finding.verdict == Verdict::Bad);
@@ -77,6 +89,7 @@ fn lay_out(findings: &[Finding], quiet: bool) -> String {
     for finding in findings.iter().filter(|f| !quiet || f.verdict > Verdict::Ok) {
         let verdict = match finding.verdict {
             Verdict::Ok => "ok     ",
+            Verdict::Fixed => "fixed  ",
             Verdict::Warning => "warning",
             Verdict::Bad => "bad    ",
         };

@@ -128,7 +128,7 @@ pub fn perform(cli: Cli) -> Result<u8> {
         Verb::Export(args) => export::export(&app, &args)?,
         Verb::Attach(args) => attach::attach(&app, &args)?,
         Verb::Tree(args) => tree::tree(&app, args.name.as_ref())?,
-        Verb::Doctor => return doctor::doctor(&app),
+        Verb::Doctor(args) => return doctor::doctor(&app, &args),
         Verb::Version => version::version(&app)?,
         Verb::Completion { shell } => completion::completion(shell)?,
     }

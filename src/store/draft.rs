@@ -38,8 +38,17 @@ impl Busy {
     /// # Errors
     /// There is no such directory.
     pub fn nobody(paths: &Paths) -> Result<bool> {
+        Ok(Busy::alone(paths)?.is_some())
+    }
+
+    /// Has `tmp/` alone, unless somebody works there.
+    ///
+    /// # Errors
+    /// There is no such directory.
+    pub fn alone(paths: &Paths) -> Result<Option<Busy>> {
         let tmp = File::open(paths.tmp())?;
-        Ok(rustix::fs::flock(&tmp, FlockOperation::NonBlockingLockExclusive).is_ok())
+        let alone = rustix::fs::flock(&tmp, FlockOperation::NonBlockingLockExclusive);
+        Ok(alone.is_ok().then_some(Busy { _tmp: tmp }))
     }
 }
 

@@ -7,6 +7,7 @@
 mod change;
 mod describe;
 mod layers;
+mod repair;
 mod rows;
 
 use std::fs::{self, File};

@@ -32,6 +32,7 @@ mod ofd;
 pub mod paths;
 mod remove;
 mod renew;
+pub mod repair;
 mod reshape;
 mod settings;
 pub mod snapshot;
@@ -43,6 +44,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::failure::{Code, Failure};
 use inventory::Inventory;
 use paths::Paths;
 
@@ -75,8 +77,7 @@ impl Store {
                 paths.create()?;
             }
             if !path.exists() {
-                let name = format!("inventory-{}", uuid::Uuid::new_v4().simple());
-                Inventory::create(&path, &paths.tmp().join(name))?;
+                create_inventory(&paths)?;
             }
             Inventory::open(&path)
         };
@@ -84,4 +85,19 @@ impl Store {
             open().with_context(|| format!("cannot open the store {}", paths.root().display()))?;
         Ok(Store { paths, inventory })
     }
+}
+
+/// Makes the inventory of a new store.
+fn create_inventory(paths: &Paths) -> Result<()> {
+    let _busy = Busy::enter(paths)?;
+    let path = paths.inventory();
+    let used = |dir: &Path| dir.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    let in_use = [paths.images(), paths.vms(), paths.layers()].iter().any(|dir| used(dir));
+    // Another process may have made it, and something in it, meanwhile.
+    if in_use && !path.exists() {
+        let what = format!("{} is missing, and images or VMs are there", path.display());
+        return Err(Failure::new(Code::Integrity, what).hint("offshoot doctor --fix").into());
+    }
+    let name = format!("inventory-{}", uuid::Uuid::new_v4().simple());
+    Inventory::create(&path, &paths.tmp().join(name))
 }

@@ -72,6 +72,11 @@ impl Paths {
         self.root.join("tmp")
     }
 
+    /// What a repair moved out of the way.
+    pub fn lost(&self) -> PathBuf {
+        self.root.join("lost")
+    }
+
     /// The database.
     pub fn inventory(&self) -> PathBuf {
         self.root.join("inventory.db")

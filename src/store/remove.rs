@@ -142,7 +142,7 @@ impl Store {
 }
 
 /// Whether a process has a layer open; every one that does has it locked.
-fn is_open(path: &Path) -> bool {
+pub(super) fn is_open(path: &Path) -> bool {
     match File::open(path).and_then(|file| ofd::is_held(&file)) {
         Ok(held) => held,
         // What is not there nobody will miss; of anything else nothing can be told.

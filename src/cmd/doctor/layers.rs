@@ -1,16 +1,15 @@
-//! Frozen layers: those that are missing, that nobody needs, and that only the files know of.
+//! Frozen layers: those that are missing, and those that nobody needs.
 
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use blockdev::delta::Heading;
 use uuid::Uuid;
 
 use super::Finding;
-use super::leftovers::{entries, unusable};
+use super::leftovers::unusable;
 use crate::store::inventory::LayerRow;
 use crate::store::lineage::label;
-use crate::store::{Name, Store, Vm};
+use crate::store::{Name, Store};
 
 /// Looks at every VM's chain, and at every layer.
 ///
@@ -25,7 +24,6 @@ pub fn find(store: &Store) -> Result<Vec<Finding>> {
         match store.chain(&vm) {
             Ok(chain) => {
                 used.extend(chain.frozen.iter().map(|layer| layer.heading.uuid));
-                findings.extend(unfinished(store, &vm, &chain.top)?);
             }
             Err(error) => {
                 let next = format!("offshoot rm {}", row.name);
@@ -35,19 +33,7 @@ pub fn find(store: &Store) -> Result<Vec<Finding>> {
     }
     findings.extend(missing(store, &used)?);
     findings.extend(unneeded(store)?);
-    findings.extend(strangers(store, &used)?);
     Ok(findings)
-}
-
-/// A snapshot that a crash interrupted: the files are ahead of the inventory.
-fn unfinished(store: &Store, vm: &Vm, top: &Heading) -> Result<Option<Finding>> {
-    if store.is_indexed(vm, top)? {
-        return Ok(None);
-    }
-    let name = &vm.record.name;
-    let text =
-        format!("{name}: a snapshot was interrupted; nothing is lost, the next completes it");
-    Ok(Some(Finding::warning("layer", text, format!("offshoot snapshot create {name}"))))
 }
 
 /// Rows without a layer that can be used: a removal that a crash interrupted, or damage. Those of
@@ -73,20 +59,4 @@ fn unneeded(store: &Store) -> Result<Vec<Finding>> {
     // Those in use go when they are not any more.
     garbage.retain(|row| !store.is_in_use(row.uuid));
     Ok(garbage.into_iter().map(finding).collect())
-}
-
-/// Directories without a row that no VM stands on.
-fn strangers(store: &Store, used: &BTreeSet<Uuid>) -> Result<Vec<Finding>> {
-    let rows = store.inventory.layers()?;
-    let known = |name: &str| {
-        let uuid = name.parse::<Uuid>().ok();
-        uuid.is_some_and(|uuid| used.contains(&uuid) || rows.iter().any(|row| row.uuid == uuid))
-    };
-    let dir = store.paths.layers();
-    let unknown = entries(&dir)?.into_iter().filter(|name| !known(name)).map(|name| {
-        let path = dir.join(name);
-        let text = format!("{} is not in the inventory, and no VM stands on it", path.display());
-        Finding::warning("layer", text, format!("if nobody misses it: rm -r {}", path.display()))
-    });
-    Ok(unknown.collect())
 }

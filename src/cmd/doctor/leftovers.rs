@@ -1,41 +1,39 @@
-//! What killed processes left behind, and where files and inventory disagree. Only listed: what
-//! looks like garbage may be all that is left of somebody's work.
+//! What killed processes left behind, and where files and inventory disagree.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::Finding;
 use crate::failure::{self, Code};
-use crate::monitor::State;
-use crate::store::{Busy, Store};
+use crate::monitor;
+use crate::store::Store;
+use crate::store::repair::{Remark, entries};
+
+const FIX: &str = "offshoot doctor --fix";
 
 /// Looks through the whole store.
 ///
 /// # Errors
 /// A directory of it cannot be read.
 pub fn find(store: &Store) -> Result<Vec<Finding>> {
-    let images = store.inventory.images()?;
-    let vms = store.inventory.vms()?;
     let mut findings = vec![inventory(store)?];
-    findings.extend(half_made(store)?);
-    let known: BTreeSet<String> = images.iter().map(|image| image.digest.clone()).collect();
-    findings.extend(strangers("image", &store.paths.images(), &known)?);
-    let known: BTreeSet<String> = vms.iter().map(|vm| vm.id.clone()).collect();
-    findings.extend(strangers("vm", &store.paths.vms(), &known)?);
+    findings.extend(lost(&store.paths.lost()));
+    let found = store.examine()?;
+    findings.extend(found.mendable.into_iter().map(mendable));
+    findings.extend(found.stuck.into_iter().map(stuck));
+    let images = store.inventory.images()?;
     findings.extend(images.iter().filter_map(|image| match store.image(&image.name) {
         Err(error) => Some(unusable("image", image.name.as_str(), &error, None)),
         Ok(_) => None,
     }));
+    let vms = store.inventory.vms()?;
     findings.extend(vms.iter().filter_map(|row| match store.vm(&row.name) {
         Err(error) => {
             let next = format!("offshoot rm {}", row.name);
             Some(unusable("vm", row.name.as_str(), &error, Some(next)))
         }
-        Ok(vm) => killed(row.name.as_str(), &vm.dir),
+        Ok(vm) => sockets(row.name.as_str(), &vm.dir),
     }));
     Ok(findings)
 }
@@ -47,32 +45,24 @@ fn inventory(store: &Store) -> Result<Finding> {
             "inventory",
             Code::Integrity,
             format!("{} is damaged: {damage}", store.paths.inventory().display()),
-            Some("move it away; the files of every image and VM are still there".into()),
+            Some(FIX.into()),
         ),
     })
 }
 
-/// Things in `tmp/` nobody works on any more.
-fn half_made(store: &Store) -> Result<Vec<Finding>> {
-    if !Busy::nobody(&store.paths)? {
-        return Ok(Vec::new());
-    }
-    let left = entries(&store.paths.tmp())?.into_iter().map(|name| {
-        let path = store.paths.tmp().join(name);
-        let text = format!("{} was never finished", path.display());
-        Finding::warning("leftover", text, format!("rm -r {}", path.display()))
-    });
-    Ok(left.collect())
+/// What an earlier repair moved out of the way.
+fn lost(dir: &Path) -> Option<Finding> {
+    let count = entries(dir).ok().filter(|names| !names.is_empty())?.len();
+    let text = format!("{count} in {}, set aside; remove what nobody misses", dir.display());
+    Some(Finding::ok("lost", text))
 }
 
-/// Directories without a row: a crash came between publishing and recording them.
-fn strangers(check: &'static str, dir: &Path, known: &BTreeSet<String>) -> Result<Vec<Finding>> {
-    let unknown = entries(dir)?.into_iter().filter(|name| !known.contains(name)).map(|name| {
-        let path = dir.join(name);
-        let text = format!("{} is whole, but not in the inventory", path.display());
-        Finding::warning(check, text, format!("if nobody misses it: rm -r {}", path.display()))
-    });
-    Ok(unknown.collect())
+fn mendable(remark: Remark) -> Finding {
+    Finding::warning(remark.check, remark.text, FIX.into())
+}
+
+fn stuck(remark: Remark) -> Finding {
+    Finding::bad(remark.check, Code::Integrity, remark.text, None)
 }
 
 pub(super) fn unusable(
@@ -84,25 +74,17 @@ pub(super) fn unusable(
     Finding::bad(check, Code::Integrity, format!("{name}: {}", failure::text(error)), next)
 }
 
-fn killed(name: &str, dir: &Path) -> Option<Finding> {
-    match State::of(dir) {
-        Ok(State::Killed) => Some(Finding::warning(
-            "vm",
-            format!("{name}: its monitor was killed; what its guest flushed is on its disk"),
-            format!("offshoot start {name}"),
-        )),
-        Ok(_) => None,
+/// What a killed monitor left. That its VM was killed, `ls` says for as long as it is true.
+fn sockets(name: &str, dir: &Path) -> Option<Finding> {
+    match monitor::left_sockets(dir) {
+        Ok(Some(sockets)) => {
+            let text = format!(
+                "{name}: its monitor was killed; what its guest flushed is on its disk; {} is left",
+                sockets.display()
+            );
+            Some(Finding::warning("vm", text, format!("offshoot start {name}, or {FIX}")))
+        }
+        Ok(None) => None,
         Err(error) => Some(unusable("vm", name, &error, None)),
     }
-}
-
-pub(super) fn entries(dir: &Path) -> Result<Vec<String>> {
-    let read = || {
-        let entries = fs::read_dir(dir)?;
-        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        let mut names = names.collect::<io::Result<Vec<_>>>()?;
-        names.sort();
-        Ok::<_, io::Error>(names)
-    };
-    read().with_context(|| format!("cannot read {}", dir.display()))
 }
