@@ -40,6 +40,5 @@ fn remove(store: &mut Store, name: &Name, force: bool) -> Result<()> {
     if state.is_live() {
         monitor::kill(&dir)?;
     }
-    monitor::clear_sockets(&dir)?;
     store.remove_vm(name)
 }

@@ -11,7 +11,6 @@
 
 mod end;
 mod job;
-mod orphan;
 mod runtime;
 mod serve;
 mod spawn;
@@ -27,7 +26,6 @@ use vmm::control::Client;
 
 pub use end::End;
 pub use job::Answer;
-pub use orphan::{clear_sockets, left_sockets};
 pub use serve::Duty;
 pub use spawn::{Monitor, Settings, spec, start};
 pub use state::State;

@@ -15,6 +15,7 @@ use super::job::{self, Job};
 use super::runtime;
 use crate::failure;
 use crate::store::Timestamp;
+use crate::store::fault;
 use crate::store::lock::{Holder, Lock, Phase};
 
 /// What this process is to be a monitor of.
@@ -70,7 +71,9 @@ fn serve(dir: &Path) -> ExitCode {
         Ok(it) => it,
         Err(error) => return ExitCode::from(failure::report(&error)),
     };
+    fault::point("monitor-began");
     let (result, _lock) = run(dir, &job, handles, parent.as_fd().try_clone_to_owned());
+    fault::point("machine-ended");
     let end = End::of(&result, started);
     if let Err(error) = end.save(dir) {
         log::error!("{}", failure::text(&error));
@@ -79,6 +82,7 @@ fn serve(dir: &Path) -> ExitCode {
         log::error!("{}", failure::text(error));
         job::report(parent.as_fd(), &Report::of(error));
     }
+    fault::point("end-recorded");
     runtime::remove(&job.sockets);
     ExitCode::from(end.status)
 }

@@ -13,6 +13,7 @@ use super::end::End;
 use super::job::{self, Answer, Job};
 use super::runtime;
 use crate::failure::{Code, Failure};
+use crate::store::fault;
 use crate::store::lock::{Holder, Lock, Phase};
 use crate::store::{Image, Store, Vm};
 
@@ -50,6 +51,7 @@ pub fn start(store: &Store, vm: &Vm, image: &Image, settings: Settings) -> Resul
     store.sync_vm(vm)?;
     let sockets = runtime::create(&vm.record.id())?;
     lock.sign(&Holder::this_process(Phase::Starting, sockets.clone()))?;
+    fault::point("start-signed");
     let started = launch(vm, &lock, Job { spec, sockets }, settings.attached);
     if started.is_err() && End::load(&vm.dir).is_ok_and(|end| end.is_none()) {
         lock.unsign()?;
@@ -73,7 +75,9 @@ fn launch(vm: &Vm, lock: &Lock, job: Job, attached: Option<UnixStream>) -> Resul
     let mut descriptors = vec![lock.as_fd(), control.as_fd(), console.as_fd(), console_log.as_fd()];
     descriptors.extend(attached.as_ref().map(AsFd::as_fd));
     let monitor = Monitor { child, socket, sockets: job.sockets.clone() };
+    fault::point("monitor-spawned");
     job::send(monitor.socket.as_fd(), &job, &descriptors)?;
+    fault::point("job-sent");
     Ok(monitor)
 }
 

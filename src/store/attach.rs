@@ -10,6 +10,7 @@ use blockdev::{Stack, StackSpec};
 use uuid::Uuid;
 
 use super::draft::{Busy, Draft};
+use super::fault;
 use super::identity::Identity;
 use super::image::{self, Image};
 use super::inventory::NewVm;
@@ -78,6 +79,7 @@ impl Store {
         let dir = self.paths.vm(&record.id());
         made.draft.publish(dir.clone())?;
         sync_dir(&self.paths.vms())?;
+        fault::point("attach-published");
         change.commit()?;
         made.draft.keep();
         self.inventory.sync()?;

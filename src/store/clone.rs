@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::Store;
 use super::customize::{Cast, Role, Script};
 use super::draft::{Busy, Draft};
+use super::fault;
 use super::freeze::Mark;
 use super::inventory::NewVm;
 use super::layer::Alone;
@@ -154,9 +155,11 @@ impl Store {
             delta: made.delta,
             parent: origin.parent.uuid,
         }))?;
+        fault::point("clone-made");
         for made in &mut made {
             made.draft.publish(made.vm.dir.clone())?;
         }
+        fault::point("clone-published");
         change.commit()?;
         let vms = made.into_iter().map(Made::keep).collect();
         Ok(Clones { vms, of_running: origin.of_running })

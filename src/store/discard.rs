@@ -10,12 +10,14 @@ use uuid::Uuid;
 use super::Store;
 use super::draft::{Busy, Trash};
 use super::edit;
+use super::fault;
 use super::inventory::Place;
 use super::layer::Alone;
 use super::lineage::{Child, Lineage};
 use super::lock::Lock;
 use super::name::Name;
 use super::paths::sync_dir;
+use super::sockets;
 use super::writer::Writer;
 use crate::failure::Failure;
 
@@ -152,8 +154,11 @@ impl Store {
         let change = self.inventory.change()?;
         edit::refuse_protected(&change, &self.paths, &Place::Vm(id.clone()), &name)?;
         change.delete_vm(&id)?;
+        let sockets = sockets::clear(&dir);
+        sockets.unwrap_or_else(|error| log::warn!("{}", crate::failure::text(&error)));
         let trash = Trash::take(&self.paths, dir)?;
         sync_dir(&self.paths.vms())?;
+        fault::point("vm-taken");
         match (change.commit(), trash) {
             (Ok(()), Some(trash)) => trash.empty(),
             (Err(error), Some(trash)) => {

@@ -8,13 +8,16 @@
 //! a directory. None is mistaken for a whole one, and `doctor` lists each.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
+use super::fault;
 use super::paths::{Paths, sync_dir};
+use crate::failure::Failure;
 
 /// Held while `tmp/` is worked in, so that `doctor` knows leftovers from work.
 pub struct Busy {
@@ -88,7 +91,14 @@ impl Draft {
     /// # Errors
     /// The place is taken, or the filesystem refuses.
     pub fn publish(&mut self, to: PathBuf) -> Result<()> {
-        fs::rename(&self.path, &to).with_context(|| format!("cannot create {}", to.display()))?;
+        let moved = fs::rename(&self.path, &to).map_err(|error| match error.kind() {
+            ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists => {
+                let what = "it is there already, and the inventory does not know it";
+                Failure::in_use(what).hint("offshoot doctor --fix").into()
+            }
+            _ => anyhow::Error::new(error),
+        });
+        moved.with_context(|| format!("cannot create {}", to.display()))?;
         self.path = to;
         Ok(())
     }
@@ -143,6 +153,7 @@ impl Trash {
     /// # Errors
     /// The filesystem refuses; `doctor` lists the rest.
     pub fn empty(self) -> Result<()> {
+        fault::point("trash-taken");
         fs::remove_dir_all(&self.path)
             .with_context(|| format!("cannot delete {}", self.path.display()))
     }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use super::draft::{Busy, Trash};
 use super::edit;
+use super::fault;
 use super::inventory::Place;
 use super::layer::Alone;
 use super::name::Name;
@@ -170,6 +171,7 @@ impl Store {
         change.delete_image(name)?;
         let trash = Trash::take(&self.paths, self.paths.image(&digest))?;
         sync_dir(&self.paths.images())?;
+        fault::point("image-taken");
         match (change.commit(), trash) {
             (Ok(()), Some(trash)) => trash.empty(),
             (Err(error), Some(trash)) => {

@@ -12,6 +12,7 @@ use blockdev::foreign::{self, Layer};
 
 use super::Store;
 use super::draft::{Busy, Draft};
+use super::fault;
 use super::image::{BASE, INITRD, Image, KERNEL, RECORD, Record};
 use super::name::Name;
 use super::paths::{self, RECORD_VERSION, save, sync_dir};
@@ -57,8 +58,10 @@ impl Store {
         change.insert_image(&record)?;
         let dir = self.paths.image(&record.digest);
         draft.sync()?;
+        fault::point("image-made");
         draft.publish(dir.clone())?;
         sync_dir(&self.paths.images())?;
+        fault::point("image-published");
         change.commit()?;
         draft.keep();
         self.inventory.sync()?;

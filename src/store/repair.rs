@@ -9,6 +9,7 @@
 //! What nobody seems to need any more, but could hold somebody's work, is moved to `lost/`.
 
 mod aside;
+mod debris;
 mod files;
 mod inventory;
 mod layers;
@@ -22,8 +23,9 @@ use anyhow::{Context, Result};
 use blockdev::delta::{Heading, State};
 use uuid::Uuid;
 
+use super::edit::Description;
 use super::freeze::link;
-use super::inventory::{Change, NewVm};
+use super::inventory::{Change, NewVm, Place};
 use super::layer::{self, Alone};
 use super::paths::update;
 use super::writer::Writer;
@@ -95,6 +97,7 @@ impl Store {
         }));
         // So that nobody is between publishing something and recording it.
         let held = self.inventory.hold()?;
+        found.mendable.extend(debris::look(self)?);
         let Plan { steps, stuck } = self.plan()?;
         drop((held, alone));
         let remark = |step: Step| Remark { check: step.check, text: step.problem };
@@ -132,14 +135,14 @@ impl Store {
     /// Makes the inventory say what the files say.
     fn mend(&self, _: &Alone) -> Result<Vec<Remark>> {
         let change = self.inventory.hold()?;
+        let mut done = debris::clear(self)?;
         let Plan { steps, .. } = self.plan()?;
         if steps.is_empty() {
-            return Ok(Vec::new());
+            return Ok(done);
         }
         self.apply(&change, &steps).context("cannot bring the inventory in line with the files")?;
         change.commit()?;
         self.inventory.sync()?;
-        let mut done = Vec::new();
         for step in steps {
             let moved = match &step.act {
                 Act::SetAside(path) => {
@@ -216,7 +219,7 @@ impl Store {
             update(&path, &record)?;
         }
         match change.image_with(&record.digest)? {
-            Some(_) => change.rename_image(&record.digest, name),
+            Some(_) => change.describe(&Place::Image(record.digest.clone()), &describe(record)),
             None => change.insert_image(&record),
         }
     }
@@ -225,7 +228,7 @@ impl Store {
         // Its name may have been another's.
         let path = vm.dir.join(super::vm::RECORD);
         if super::paths::load::<super::vm::Record>(&path)?.name != vm.record.name {
-            vm.save()?;
+            update(&path, &vm.record)?;
         }
         let parent = change.base_of(&vm.record.image)?;
         change.insert_vms([NewVm { record: &vm.record, delta: top.uuid, parent }])?;
@@ -291,4 +294,9 @@ impl Store {
         let below = self.layer(top.parent.uuid);
         Ok(twice || below.is_ok_and(|layer| layer.heading.state == State::Live))
     }
+}
+
+fn describe(image: image::Record) -> Description {
+    let image::Record { name, notes, labels, protected, .. } = image;
+    Description { name, notes, labels, protected }
 }

@@ -124,21 +124,6 @@ fn a_clone_of_a_large_base_takes_at_most_16_kib() {
 }
 
 #[test]
-fn an_inventory_that_was_lost_is_not_the_end_of_the_files() {
-    let store = tiny();
-    store.ok(["clone", "tiny", "web"]);
-    let dir = dir(&store, "web");
-    let root = store.folder().join("root");
-    for file in ["inventory.db", "inventory.db-wal", "inventory.db-shm"] {
-        let _ = fs::remove_file(root.join(file));
-    }
-    assert_eq!(names(&store).len(), 0);
-    assert!(dir.join("delta").exists());
-    let report = store.ok(["doctor", "-q"]);
-    assert!(report.contains(&format!("{} is whole, but not in the inventory", text(&dir))));
-}
-
-#[test]
 fn processes_that_clone_and_remove_at_once_do_not_disturb_each_other() {
     const PROCESSES: usize = 6;
     let store = tiny();

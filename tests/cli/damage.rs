@@ -149,8 +149,8 @@ fn an_inventory_of_a_newer_version_is_refused() {
     let database = store.folder().join("root/inventory.db");
     let _ = fs::remove_file(store.folder().join("root/inventory.db-wal"));
     // user_version, big-endian, at byte 60: sqlite.org/fileformat2.html.
-    overwrite(&database, 60, &7_u32.to_be_bytes());
-    refuses(&store, 1, ["ls"], "inventory.db is of version 7; this program knows 2");
+    overwrite(&database, 60, &99_u32.to_be_bytes());
+    refuses(&store, 1, ["ls"], "inventory.db is of version 99; this program knows ");
     overwrite(&database, 0, b"no database here");
     refuses(&store, 5, ["ls"], "cannot open the store");
 }

@@ -68,7 +68,7 @@ fn doctor_lists_what_was_left_half_made_and_touches_nothing() {
     let output = finish(store.command(["doctor", "-q"]));
     let report = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(report.contains(&format!("{} was never finished", text(&left))), "{report}");
-    assert!(report.contains(&format!("try: rm -r {}", text(&left))), "{report}");
+    assert!(report.contains("try: offshoot doctor --fix"), "{report}");
     assert!(left.exists());
 }
 

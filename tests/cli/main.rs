@@ -16,6 +16,7 @@ mod layers;
 mod life;
 mod people;
 mod remove;
+mod repair;
 mod run;
 mod sealed;
 mod snapshot;

@@ -6,8 +6,9 @@ use anyhow::{Context, Result};
 
 use super::Finding;
 use crate::monitor;
-use crate::store::Store;
+use crate::store::lock::Lock;
 use crate::store::repair::{self, Remark};
+use crate::store::{Store, sockets};
 
 /// Repairs the store at `root`, and returns what was done.
 ///
@@ -17,19 +18,21 @@ pub fn fix(root: &Path) -> Result<Vec<Finding>> {
     let (mut store, mut done) = repair::reopen(root)?;
     let repaired = store.repair(monitor::writer);
     done.extend(repaired.context("cannot repair the store")?);
-    done.extend(sockets(&store)?);
+    done.extend(clear_sockets(&store)?);
     Ok(done.into_iter().map(|remark| Finding::fixed(remark.check, remark.text)).collect())
 }
 
 /// Removes what killed monitors left.
-fn sockets(store: &Store) -> Result<Vec<Remark>> {
+fn clear_sockets(store: &Store) -> Result<Vec<Remark>> {
     let mut done = Vec::new();
     for row in store.inventory.vms()? {
-        if let Some(sockets) = monitor::clear_sockets(&store.paths.vm(&row.id))? {
-            let sockets = sockets.display();
-            let text = format!("{}: its monitor was killed; {sockets} is gone", row.name);
-            done.push(Remark { check: "vm", text });
-        }
+        let dir = store.paths.vm(&row.id);
+        // Whoever has it by now uses them, or takes them away.
+        let Some(sockets) = sockets::left(&dir)? else { continue };
+        let Ok(_lock) = Lock::take(&dir) else { continue };
+        sockets::clear(&dir)?;
+        let text = format!("{}: its monitor was killed; {} is gone", row.name, sockets.display());
+        done.push(Remark { check: "vm", text });
     }
     Ok(done)
 }

@@ -6,9 +6,8 @@ use anyhow::Result;
 
 use super::Finding;
 use crate::failure::{self, Code};
-use crate::monitor;
-use crate::store::Store;
 use crate::store::repair::{Remark, entries};
+use crate::store::{Store, sockets};
 
 const FIX: &str = "offshoot doctor --fix";
 
@@ -33,7 +32,7 @@ pub fn find(store: &Store) -> Result<Vec<Finding>> {
             let next = format!("offshoot rm {}", row.name);
             Some(unusable("vm", row.name.as_str(), &error, Some(next)))
         }
-        Ok(vm) => sockets(row.name.as_str(), &vm.dir),
+        Ok(vm) => left_sockets(row.name.as_str(), &vm.dir),
     }));
     Ok(findings)
 }
@@ -75,12 +74,12 @@ pub(super) fn unusable(
 }
 
 /// What a killed monitor left. That its VM was killed, `ls` says for as long as it is true.
-fn sockets(name: &str, dir: &Path) -> Option<Finding> {
-    match monitor::left_sockets(dir) {
+fn left_sockets(name: &str, dir: &Path) -> Option<Finding> {
+    match sockets::left(dir) {
         Ok(Some(sockets)) => {
+            let sockets = sockets.display();
             let text = format!(
-                "{name}: its monitor was killed; what its guest flushed is on its disk; {} is left",
-                sockets.display()
+                "{name}: its monitor was killed; what its guest flushed is on its disk; {sockets} is left"
             );
             Some(Finding::warning("vm", text, format!("offshoot start {name}, or {FIX}")))
         }

@@ -44,16 +44,6 @@ impl Inventory {
 }
 
 impl Change<'_> {
-    /// Gives an image another name.
-    ///
-    /// # Errors
-    /// It is taken, or the database cannot be written.
-    pub fn rename_image(&self, digest: &str, name: &Name) -> Result<()> {
-        let sql = "UPDATE image SET name = ?2 WHERE digest = ?1";
-        self.tx.execute(sql, (digest, name.as_str()))?;
-        Ok(())
-    }
-
     /// The base of the image with this digest.
     ///
     /// # Errors

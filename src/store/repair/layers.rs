@@ -6,7 +6,7 @@ use blockdev::delta::{Heading, heading};
 use uuid::Uuid;
 
 use super::files::{Files, Frozen};
-use super::plan::Rows;
+use super::plan::{Rows, differs};
 use super::{Act, Remark, Step};
 use crate::store::chain::parent_of;
 use crate::store::inventory::LayerRow;
@@ -158,18 +158,15 @@ impl<'a> Layers<'a> {
         if row.is_some_and(|row| self.agrees(row, found)) {
             return None;
         }
-        let name = found.record.name.as_ref().map_or("a layer", |name| name.as_str());
+        let name = found.record.name.as_ref().map_or("unnamed", |name| name.as_str());
         let dir = found.dir.display();
-        let whose = format!("{name} of VM {} ({dir})", found.record.origin);
+        let whose = format!("{name} of {} ({dir})", found.record.origin);
         let (problem, deed) = match row {
             None => (
-                format!("{whose} is not in the inventory"),
-                format!("{whose} is in the inventory again"),
+                format!("layer {whose} is not in the inventory"),
+                format!("layer {whose} is in the inventory again"),
             ),
-            Some(_) => (
-                format!("{whose}: the inventory says something else than its files"),
-                format!("{whose}: the inventory says again what its files say"),
-            ),
+            Some(_) => differs("layer", whose),
         };
         Some(Step { check: "layer", problem, deed, act: Act::PutLayer(found.clone()) })
     }

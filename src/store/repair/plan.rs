@@ -4,6 +4,7 @@
 //! need it: what cannot be decided stays as it is, and `doctor` goes on to say so.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
 use blockdev::delta::Heading;
 use uuid::Uuid;
@@ -14,7 +15,7 @@ use super::names::Names;
 use super::{Act, Remark, Step};
 use crate::store::chain::parent_of;
 use crate::store::inventory::{ImageRow, LayerRow, VmRow};
-use crate::store::{Vm, image};
+use crate::store::{Name, Vm, image};
 
 /// What the inventory says.
 #[derive(Default)]
@@ -80,7 +81,12 @@ impl<'a> Planner<'a> {
         records.sort_by_key(|record| record.created);
         for record in records {
             match self.image_row(&record.digest) {
-                Some(row) if row.name == record.name => {}
+                Some(row) if agrees(row, record) => {}
+                Some(row) if row.name == record.name => {
+                    let (problem, deed) = differs("image", &row.name);
+                    let act = Act::PutImage(record.clone(), row.name.clone());
+                    self.step("image", problem, deed, act);
+                }
                 Some(row) => {
                     let (old, new) = (row.name.clone(), self.names.free(&record.name));
                     let problem = format!("image {new} is called {old} in the inventory");
@@ -155,10 +161,7 @@ impl<'a> Planner<'a> {
                     format!("VM {name} ({dir}) is whole, but not in the inventory"),
                     format!("VM {name} ({dir}) is in the inventory again"),
                 ),
-                Some(_) => (
-                    format!("VM {name}: the inventory says something else than its files"),
-                    format!("VM {name}: the inventory says again what its files say"),
-                ),
+                Some(_) => differs("VM", &name),
             };
             let (problem, deed) = renamed(problem, deed, wanted, &name);
             let mut vm = vm.clone();
@@ -180,6 +183,7 @@ impl<'a> Planner<'a> {
             && row.notes == record.notes
             && row.created.millis() == record.created.millis()
             && row.labels == record.labels
+            && row.protected == record.protected
             && *uuid == top.uuid
             && row.parent == parent_of(top).filter(|&parent| layers.knows(parent))
     }
@@ -226,13 +230,21 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// Whether an image's row says what its record says.
+fn agrees(row: &ImageRow, record: &image::Record) -> bool {
+    row.name == record.name && row.notes == record.notes && row.protected == record.protected
+}
+
+/// What is the matter where files and inventory tell two stories, and what becomes of it.
+pub(super) fn differs(what: &str, name: impl Display) -> (String, String) {
+    (
+        format!("{what} {name}: the inventory says something else than its files"),
+        format!("{what} {name}: the inventory says again what its files say"),
+    )
+}
+
 /// Adds that a name was another's.
-fn renamed(
-    problem: String,
-    deed: String,
-    own: &crate::store::Name,
-    given: &crate::store::Name,
-) -> (String, String) {
+fn renamed(problem: String, deed: String, own: &Name, given: &Name) -> (String, String) {
     if own == given {
         return (problem, deed);
     }
