@@ -4,6 +4,7 @@
 //! groups`, `Cc ssh`, `Cc write files`, `Cc runcmd`; `network-config` is of version 2.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
@@ -157,11 +158,14 @@ struct Ethernet {
     addresses: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     routes: Vec<Route>,
+    /// Not a route: of `::/0`, cloud-init up to 22.4 makes `::/64`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway6: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     nameservers: BTreeMap<&'static str, Vec<String>>,
 }
 
-/// A default route. Older versions of cloud-init do not know it by the name `default`.
+/// The IPv4 default route. Older versions of cloud-init do not know it by the name `default`.
 #[derive(Serialize)]
 struct Route {
     to: &'static str,
@@ -170,9 +174,9 @@ struct Route {
 
 impl NetworkConfig {
     fn of(network: &Network, mac: Mac) -> NetworkConfig {
-        let route = |via: &std::net::IpAddr| Route {
-            to: if via.is_ipv4() { "0.0.0.0/0" } else { "::/0" },
-            via: via.to_string(),
+        let gateways = |v4| {
+            let same = network.gateways.iter().filter(move |ip| ip.is_ipv4() == v4);
+            same.map(IpAddr::to_string)
         };
         let dns = network.dns.iter().map(ToString::to_string).collect();
         let mut nameservers =
@@ -183,7 +187,8 @@ impl NetworkConfig {
             set_name: DEVICE,
             dhcp4: network.dhcp,
             addresses: network.addresses.iter().map(ToString::to_string).collect(),
-            routes: network.gateways.iter().map(route).collect(),
+            routes: gateways(true).map(|via| Route { to: "0.0.0.0/0", via }).collect(),
+            gateway6: gateways(false).next(),
             nameservers,
         };
         NetworkConfig { version: 2, ethernets: BTreeMap::from([(DEVICE, ethernet)]) }

@@ -124,9 +124,7 @@ fn a_network_is_matched_by_mac() {
     let ethernet = json!({
         "match": { "macaddress": "02:01:02:03:04:05" }, "set-name": "eth0", "dhcp4": false,
         "addresses": ["10.0.0.12/24", "2001:db8::2/64"],
-        "routes": [
-            { "to": "0.0.0.0/0", "via": "10.0.0.1" }, { "to": "::/0", "via": "2001:db8::1" },
-        ],
+        "routes": [{ "to": "0.0.0.0/0", "via": "10.0.0.1" }], "gateway6": "2001:db8::1",
         "nameservers": { "addresses": ["10.0.0.1"], "search": ["lab.example"] },
     });
     let config = json!({ "version": 2, "ethernets": { "eth0": ethernet } });
