@@ -42,6 +42,16 @@ impl<'a> Machine<'a> {
         Machine { store, name, logged: 0 }
     }
 
+    /// Makes a clone whose guest is told who it is.
+    pub fn clone_with_spec(store: &'a Store, name: &'a str, spec: &str) -> Machine<'a> {
+        let path = store.folder().join(format!("{name}.toml"));
+        std::fs::write(&path, spec).expect("written");
+        let mut clone = store.command(["clone", "debian", name, "--memory", "192M", "--spec"]);
+        clone.arg(path);
+        succeeds(clone);
+        Machine { store, name, logged: 0 }
+    }
+
     /// Makes a clone that boots another kernel.
     pub fn clone_with(store: &'a Store, name: &'a str, kernel: &Path) -> Machine<'a> {
         let mut clone = store.command(["clone", "debian", name, "--memory", "192M", "--kernel"]);

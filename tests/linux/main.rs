@@ -8,6 +8,7 @@
 mod common;
 
 mod boot;
+mod customize;
 mod disk;
 mod ending;
 mod guest;
@@ -27,7 +28,7 @@ macro_rules! cases {
     ($($module:ident::$case:ident,)*) => { [$((stringify!($case), $module::$case as Case)),*] };
 }
 
-const CASES: [(&str, Case); 12] = cases![
+const CASES: [(&str, Case); 13] = cases![
     disk::clones_keep_their_writes_on_one_vcpu,
     disk::clones_keep_their_writes_on_two_vcpus,
     disk::synced_files_survive_a_killed_monitor,
@@ -37,6 +38,7 @@ const CASES: [(&str, Case); 12] = cases![
     boot::bzimage_boots,
     boot::kernel_boots_by_pvh,
     boot::console_reaches_a_shell,
+    customize::guests_learn_who_they_are_from_the_seed_or_the_command_line,
     ending::power_button_reaches_the_guest,
     ending::reboot_ends_with_reset,
     ending::panic_ends_with_reset,
