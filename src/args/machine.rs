@@ -62,6 +62,9 @@ pub struct Clone {
     /// Of a VM: make true copies, with its UUID, MAC and host name
     #[arg(long, conflicts_with = "spec")]
     pub keep_identity: bool,
+    /// Copy all of the disk and the kernel: the clone needs nothing of its source any more
+    #[arg(long)]
+    pub full: bool,
     /// Start them
     #[arg(long)]
     pub start: bool,

@@ -130,6 +130,10 @@ pub enum Verb {
     Tree(Tree),
     /// Give a VM all it needs of the image and snapshots below it: it stands alone then
     Flatten(Target),
+    /// Make a linked clone a full one: it needs nothing of its image any more, which may be removed
+    ///
+    /// As `flatten`, and it gets a kernel of its own.
+    Promote(Target),
     /// Merge what a VM wrote since its last snapshot into that snapshot
     Commit(Target),
     /// Have a VM stand on another image; its disk reads as before

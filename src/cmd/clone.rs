@@ -4,9 +4,12 @@ use anyhow::{Context, Result};
 
 use super::{App, clone_request, start};
 use crate::args;
+use crate::console::Signals;
 use crate::monitor;
+use crate::output::progress;
 use crate::output::{self, Style};
-use crate::store::clone::{CloneRequest, Names};
+use crate::store::Store;
+use crate::store::clone::{CloneRequest, Clones, Names};
 
 /// Makes the clones, prints their names, and starts them when asked.
 pub fn clone(app: &App, args: args::Clone) -> Result<()> {
@@ -18,7 +21,11 @@ pub fn clone(app: &App, args: args::Clone) -> Result<()> {
     let request = clone_request(args.source, names, args.machine).context(cannot.clone())?;
     let request = CloneRequest { keep_identity: args.keep_identity, ..request };
     let mut store = app.store()?;
-    let clones = store.clone(&request, monitor::writer).context(cannot)?;
+    let clones = match args.full {
+        false => store.clone(&request, monitor::writer),
+        true => copy(app, &mut store, &request),
+    };
+    let clones = clones.context(cannot)?;
     if clones.of_running && !app.quiet {
         let source = &request.source;
         eprintln!("offshoot: {source} is running: its disk was cloned as a power cut leaves it");
@@ -36,4 +43,14 @@ pub fn clone(app: &App, args: args::Clone) -> Result<()> {
         start::start_all(&store, &names, None)?;
     }
     Ok(())
+}
+
+/// Makes full clones, and shows how far it is. Broken off by a signal it leaves nothing behind.
+fn copy(app: &App, store: &mut Store, request: &CloneRequest) -> Result<Clones> {
+    let signals = Signals::catch()?;
+    let bar = progress::bytes(format!("copying {}", request.source), app.quiet);
+    let watch = &mut progress::watch(&bar, &signals);
+    let clones = store.clone_fully(request, monitor::writer, watch);
+    bar.finish_and_clear();
+    clones
 }

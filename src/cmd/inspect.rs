@@ -55,9 +55,10 @@ pub fn inspect(app: &App, names: &[Name]) -> Result<()> {
     let result = each(names, |name| {
         let view = || {
             let vm = store.vm(name)?;
-            let image = store.image_with(&vm.record.image);
+            let image = store.image_of(&vm);
             let stack = store.stack(&vm);
-            let spec = image.and_then(|image| monitor::spec(&vm, &image, stack?, None)).ok();
+            let spec =
+                image.and_then(|image| monitor::spec(&vm, image.as_ref(), stack?, None)).ok();
             View::new(&store, vm, spec)
         };
         views.push(view().with_context(|| format!("cannot inspect {name}"))?);

@@ -22,7 +22,8 @@ use crate::store::{Name, Store, Timestamp, vm};
 pub struct View {
     pub name: Name,
     pub id: String,
-    pub image: Name,
+    /// Nothing where it needs none.
+    pub image: Option<Name>,
     /// What its delta stands on; nothing where it needs nothing.
     pub parent: Option<String>,
     /// Of that, for `tree`.

@@ -19,6 +19,7 @@ mod logs;
 mod ls;
 mod note;
 mod pause;
+mod promote;
 mod protect;
 mod prune;
 mod rebase;
@@ -119,6 +120,7 @@ pub fn perform(cli: Cli) -> Result<u8> {
         Verb::Snapshot(args) => snapshot::snapshot(&app, args)?,
         Verb::Reset(args) => reset::reset(&app, &args)?,
         Verb::Flatten(args) => flatten::flatten(&app, &args.name)?,
+        Verb::Promote(args) => promote::promote(&app, &args.name)?,
         Verb::Commit(args) => commit::commit(&app, &args.name)?,
         Verb::Rebase(args) => rebase::rebase(&app, &args)?,
         Verb::Resize(args) => resize::resize(&app, &args)?,

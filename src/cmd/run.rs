@@ -29,11 +29,11 @@ fn run_clone(app: &App, args: args::Run) -> Result<u8> {
     let mut store = app.store()?;
     let vms = store.clone(&request, monitor::writer)?.vms;
     let [vm] = vms.as_slice() else { unreachable!("one name was asked for") };
-    let image = store.image_with(&vm.record.image)?;
+    let image = store.image_of(vm)?;
 
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     let (console, theirs) = UnixStream::pair().context("cannot make a console")?;
-    let monitor = match begin(&store, vm, &image, theirs) {
+    let monitor = match begin(&store, vm, image.as_ref(), theirs) {
         Ok(monitor) => monitor,
         Err(error) => {
             // Of one that never ran there is nothing to keep.
@@ -50,7 +50,7 @@ fn run_clone(app: &App, args: args::Run) -> Result<u8> {
 }
 
 /// Starts the VM with its console on `attached`.
-fn begin(store: &Store, vm: &Vm, image: &Image, attached: UnixStream) -> Result<Monitor> {
+fn begin(store: &Store, vm: &Vm, image: Option<&Image>, attached: UnixStream) -> Result<Monitor> {
     let settings = Settings { cmdline: None, attached: Some(attached) };
     let mut monitor = monitor::start(store, vm, image, settings)?;
     monitor.wait_until_runs()?;

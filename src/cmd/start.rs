@@ -21,9 +21,9 @@ pub fn start_all(store: &Store, names: &[Name], cmdline: Option<&str>) -> Result
     each(names, |name| {
         let start = || {
             let vm = store.vm(name)?;
-            let image = store.image_with(&vm.record.image)?;
+            let image = store.image_of(&vm)?;
             let settings = Settings { cmdline: cmdline.map(str::to_owned), attached: None };
-            monitor::start(store, &vm, &image, settings)?.wait_until_runs()
+            monitor::start(store, &vm, image.as_ref(), settings)?.wait_until_runs()
         };
         start().with_context(|| format!("cannot start {name}"))
     })

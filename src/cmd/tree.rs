@@ -13,19 +13,29 @@ use crate::store::inventory::{ImageRow, LayerRow};
 use crate::store::lineage::{Child, Lineage};
 use crate::store::{Name, Store, Timestamp, layer};
 
-/// An image and everything on it. The keys are stable.
+/// An image and everything on it; or, without one, all that needs none. The keys are stable.
 #[derive(Serialize)]
 struct Branch {
-    image: Name,
+    #[serde(flatten)]
+    image: Option<Image>,
+    /// All VMs of the image, on whatever snapshot.
+    clones: Vec<View>,
+    /// All frozen layers on it, the lower ones first.
+    layers: Vec<Layer>,
+    /// Those of them that need nothing below them.
+    #[serde(skip)]
+    roots: Vec<Uuid>,
+}
+
+#[derive(Serialize)]
+struct Image {
+    #[serde(rename = "image")]
+    name: Name,
     digest: String,
     size: u64,
     created: Timestamp,
     notes: String,
     protected: bool,
-    /// All VMs of the image, on whatever snapshot.
-    clones: Vec<View>,
-    /// All frozen layers on it, the lower ones first.
-    layers: Vec<Layer>,
     #[serde(skip)]
     base: Uuid,
 }
@@ -50,7 +60,7 @@ pub fn tree(app: &App, name: Option<&Name>) -> Result<()> {
     let mut branches = grow(&store, &lineage)?;
     if let Some(name) = name {
         branches.retain_mut(|branch| {
-            let whole = branch.image == *name;
+            let whole = branch.image.as_ref().is_some_and(|image| image.name == *name);
             branch.clones.retain(|clone| whole || clone.name == *name);
             whole || !branch.clones.is_empty()
         });
@@ -68,15 +78,30 @@ pub fn tree(app: &App, name: Option<&Name>) -> Result<()> {
 
 fn grow(store: &Store, lineage: &Lineage) -> Result<Vec<Branch>> {
     let mut views = ls::views(store)?;
-    let branch = |image: ImageRow| {
-        let of_it = |view: &mut View| view.image == image.name;
-        let clones = views.extract_if(.., of_it).collect();
+    let mut branch = |image: Option<ImageRow>| {
+        let name = image.as_ref().map(|image| image.name.clone());
+        let clones: Vec<View> = views.extract_if(.., |view| view.image == name).collect();
+        let own = |row: &&LayerRow| clones.iter().any(|clone| needs(lineage, clone, row));
+        let roots: Vec<Uuid> = lineage.roots().filter(own).map(|row| row.uuid).collect();
         let mut layers = Vec::new();
-        collect(store, lineage, image.base, &mut layers);
-        let ImageRow { name, digest, size, created, base, notes, protected, .. } = image;
-        Branch { image: name, digest, size, created, notes, protected, clones, layers, base }
+        for below in image.iter().map(|image| image.base).chain(roots.iter().copied()) {
+            collect(store, lineage, below, &mut layers);
+        }
+        Branch { image: image.map(Image::of), clones, layers, roots }
     };
-    Ok(store.inventory.images()?.into_iter().map(branch).collect())
+    let images = store.inventory.images()?;
+    let mut branches: Vec<_> = images.into_iter().map(|image| branch(Some(image))).collect();
+    let without = branch(None);
+    if !without.clones.is_empty() {
+        branches.push(without);
+    }
+    Ok(branches)
+}
+
+/// Whether a VM stands on this layer, however many are between them.
+fn needs(lineage: &Lineage, vm: &View, layer: &LayerRow) -> bool {
+    let below = |uuid: &Uuid| lineage.layer(*uuid).and_then(|row| row.parent);
+    std::iter::successors(vm.stands_on, below).any(|uuid| uuid == layer.uuid)
 }
 
 /// The frozen layers on `below`, each before those on it. Deep chains are no deep recursion.
@@ -91,6 +116,13 @@ fn collect(store: &Store, lineage: &Lineage, below: Uuid, all: &mut Vec<Layer>) 
             Child::Layer(uuid) => Some(*uuid),
             Child::Vm(_) => None,
         }));
+    }
+}
+
+impl Image {
+    fn of(row: ImageRow) -> Image {
+        let ImageRow { name, digest, size, created, notes, protected, base, .. } = row;
+        Image { name, digest, size, created, notes, protected, base }
     }
 }
 
@@ -118,8 +150,11 @@ impl Branch {
             1 => "1 clone".into(),
             count => format!("{count} clones"),
         };
-        let state = if self.protected { format!("{clones}, protected") } else { clones };
-        [self.image.to_string(), state, human::bytes(self.size), self.notes.clone()]
+        let Some(image) = &self.image else {
+            return ["(no image)".into(), clones, String::new(), String::new()];
+        };
+        let state = if image.protected { format!("{clones}, protected") } else { clones };
+        [image.name.to_string(), state, human::bytes(image.size), image.notes.clone()]
     }
 }
 
@@ -127,7 +162,7 @@ fn lay_out(branches: &[Branch], lineage: &Lineage) -> String {
     let mut rows = Vec::new();
     for branch in branches {
         rows.push(branch.row());
-        Painter { branch, lineage, rows: &mut rows }.paint(branch.base);
+        Painter { branch, lineage, rows: &mut rows }.paint();
     }
     let (left, right) = (Align::Left, Align::Right);
     table::lay_out([("NAME", left), ("STATE", left), ("OWN", right), ("NOTES", left)], rows)
@@ -149,8 +184,8 @@ struct Pending {
 }
 
 impl Painter<'_> {
-    fn paint(&mut self, base: Uuid) {
-        let mut pending = self.on(Some(base), "");
+    fn paint(&mut self) {
+        let mut pending = self.on_image();
         while let Some(Pending { child, indent, last }) = pending.pop() {
             let line = format!("{indent}{} ", if last { "└──" } else { "├──" });
             let indent = format!("{indent}{}   ", if last { " " } else { "│" });
@@ -158,35 +193,28 @@ impl Painter<'_> {
                 Child::Vm(name) => self.vm(&line, &name),
                 Child::Layer(uuid) => {
                     self.layer(&line, uuid);
-                    pending.extend(self.on(Some(uuid), &indent));
+                    pending.extend(pend(self.on(uuid), &indent));
                 }
             }
         }
     }
 
-    /// What stands on a layer and is of this branch, the last first.
-    fn on(&self, below: Option<Uuid>, indent: &str) -> Vec<Pending> {
-        let children = below.map_or(&[][..], |uuid| self.lineage.children(uuid));
+    /// What stands on the image, and what of the branch needs nothing below it.
+    fn on_image(&self) -> Vec<Pending> {
+        let mut all = self.branch.image.as_ref().map_or(Vec::new(), |image| self.on(image.base));
+        all.extend(self.branch.roots.iter().map(|root| Child::Layer(*root)));
+        let alone = self.branch.clones.iter().filter(|clone| clone.stands_on.is_none());
+        all.extend(alone.map(|clone| Child::Vm(clone.name.clone())));
+        pend(all, "")
+    }
+
+    /// What stands on a layer and is of this branch.
+    fn on(&self, below: Uuid) -> Vec<Child> {
         let shown = |child: &&Child| match child {
             Child::Layer(_) => true,
             Child::Vm(name) => self.branch.clones.iter().any(|clone| clone.name == *name),
         };
-        // Those that need nothing below them are listed with the image they boot from.
-        let alone = self.branch.clones.iter().filter(|clone| clone.stands_on.is_none());
-        let alone = alone.map(|clone| Child::Vm(clone.name.clone()));
-        let alone = alone.filter(|_| below == Some(self.branch.base));
-        let mut all: Vec<_> = children
-            .iter()
-            .filter(shown)
-            .cloned()
-            .chain(alone)
-            .map(|child| Pending { child, indent: indent.to_owned(), last: false })
-            .collect();
-        if let Some(last) = all.last_mut() {
-            last.last = true;
-        }
-        all.reverse();
-        all
+        self.lineage.children(below).iter().filter(shown).cloned().collect()
     }
 
     fn layer(&mut self, line: &str, uuid: Uuid) {
@@ -206,4 +234,15 @@ impl Painter<'_> {
         let own = human::bytes(clone.own_bytes);
         self.rows.push([format!("{line}{name}"), clone.status(), own, clone.notes.clone()]);
     }
+}
+
+/// All of it still to be drawn, the last first.
+fn pend(all: Vec<Child>, indent: &str) -> Vec<Pending> {
+    let pending = |child| Pending { child, indent: indent.to_owned(), last: false };
+    let mut all: Vec<_> = all.into_iter().map(pending).collect();
+    if let Some(last) = all.last_mut() {
+        last.last = true;
+    }
+    all.reverse();
+    all
 }

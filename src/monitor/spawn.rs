@@ -43,7 +43,7 @@ pub struct Monitor {
 ///
 /// # Errors
 /// The VM runs already, has no kernel, or a file it needs cannot be opened.
-pub fn start(store: &Store, vm: &Vm, image: &Image, settings: Settings) -> Result<Monitor> {
+pub fn start(store: &Store, vm: &Vm, image: Option<&Image>, settings: Settings) -> Result<Monitor> {
     let mut lock = Lock::take(&vm.dir)?;
     store.settle_stopped(vm, &lock)?;
     let spec = spec(vm, image, store.stack(vm)?, settings.cmdline)?;
@@ -137,19 +137,18 @@ impl Monitor {
 /// Neither it nor its image has a kernel, or its seed image is gone or another.
 pub fn spec(
     vm: &Vm,
-    image: &Image,
+    image: Option<&Image>,
     stack: StackSpec,
     cmdline: Option<String>,
 ) -> Result<vmm::Spec> {
     let record = &vm.record;
-    let own = &record.boot;
-    let kernel = own.kernel.clone().or_else(|| image.kernel()).ok_or_else(|| {
-        Failure::usage(format!("neither it nor its image {} has a kernel", image.record.name))
-            .hint(format!("offshoot run {} --kernel FILE", image.record.name))
-    })?;
+    // One with a kernel in its own directory boots nothing of the image it may stand on.
+    let image = image.filter(|_| !vm.is_self_booting());
+    let kernel = vm.kernel().or_else(|| image?.kernel());
+    let kernel = kernel.ok_or_else(|| no_kernel(vm, image))?;
     let cmdline = cmdline
-        .or_else(|| own.cmdline.clone())
-        .or_else(|| image.record.cmdline.clone())
+        .or_else(|| record.boot.cmdline.clone())
+        .or_else(|| image?.record.cmdline.clone())
         .unwrap_or_else(|| DEFAULT_CMDLINE.into());
     let cmdline = match &record.custom {
         // In front, so that what people write themselves comes later and wins.
@@ -170,12 +169,21 @@ pub fn spec(
         memory_mib: record.memory_mib,
         boot: vmm::spec::Boot {
             kernel,
-            initrd: own.initrd.clone().or_else(|| image.initrd()),
+            initrd: vm.initrd().or_else(|| image?.initrd()),
             cmdline,
             protocol: None,
         },
         disks: [disk].into_iter().chain(seed).collect(),
     })
+}
+
+fn no_kernel(vm: &Vm, image: Option<&Image>) -> Failure {
+    match image.map(|image| &image.record.name) {
+        Some(image) => Failure::usage(format!("neither it nor its image {image} has a kernel"))
+            .hint(format!("offshoot run {image} --kernel FILE")),
+        None => Failure::usage("it has no kernel")
+            .hint(format!("offshoot run {} --kernel FILE", vm.record.name)),
+    }
 }
 
 fn open_log(path: &Path) -> Result<File> {

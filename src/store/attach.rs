@@ -33,7 +33,7 @@ pub struct Attach {
 struct Made {
     draft: Draft,
     delta: Uuid,
-    parent: Uuid,
+    parent: Option<Uuid>,
 }
 
 impl Store {
@@ -96,7 +96,7 @@ impl Store {
     ) -> Result<Image> {
         match (&header.base, onto) {
             (None, Some(name)) => self.image(name),
-            (None, None) => self.image_of(settings),
+            (None, None) => self.image_named_by(settings),
             (Some(base), Some(name)) => {
                 let image = self.image(name)?;
                 if has_base(&image, base) { Ok(image) } else { Err(other_base(base, &image)) }
@@ -106,7 +106,7 @@ impl Store {
     }
 
     /// The very image it was cloned from.
-    fn image_of(&self, settings: &Settings) -> Result<Image> {
+    fn image_named_by(&self, settings: &Settings) -> Result<Image> {
         let rows = self.inventory.images()?;
         let row = rows.iter().find(|row| row.digest == settings.image).ok_or_else(|| {
             let what = "its disk stands alone, and the image whose kernel it boots is not here";
@@ -146,7 +146,7 @@ fn make<R: Read>(
     let delta = blockdev::delta::create(&path, header.size, &parent)?;
     let spec = StackSpec { base: Some(image.base()), delta: Some(path), ..StackSpec::default() };
     apply(sealed, &Stack::open(&spec)?, progress)?;
-    Ok(Made { draft, delta, parent: parent.uuid })
+    Ok(Made { draft, delta, parent: Some(parent.uuid) })
 }
 
 /// What the new VM is. It goes by its image's name until it is published, when no other name can be
@@ -156,7 +156,7 @@ fn record(image: &Image, disk_size: u64, settings: Settings) -> Record {
         version: RECORD_VERSION,
         name: image.record.name.clone(),
         uuid: Uuid::new_v4(),
-        image: image.record.digest.clone(),
+        image: Some(image.record.digest.clone()),
         disk_size,
         cpus: settings.cpus,
         memory_mib: settings.memory_mib,

@@ -52,7 +52,7 @@ impl Store {
         let top = vm.heading()?;
         let chain = self.chain_below(top)?;
         match &chain.image {
-            Some(image) if image.record.digest != vm.record.image => {
+            Some(image) if vm.record.image.as_ref() != Some(&image.record.digest) => {
                 let other = &image.record.name;
                 let what = format!("its disk stands on image {other}, its record says another");
                 let hint = format!("offshoot rebase {} --onto {other}", vm.record.name);

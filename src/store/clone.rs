@@ -2,32 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Result;
 use blockdev::base::Digest;
 use blockdev::delta::{self, Heading, Parent, ParentKind};
 use customize::Spec;
-use uuid::Uuid;
 
 use super::Store;
-use super::customize::{Cast, Role, Script};
-use super::draft::{Busy, Draft};
-use super::fault;
+use super::blank::Blank;
+use super::draft::Busy;
 use super::freeze::Mark;
-use super::inventory::NewVm;
+use super::image;
 use super::layer::Alone;
 use super::name::Name;
-use super::paths::{self, Paths, RECORD_VERSION};
-use super::time::Timestamp;
-use super::vm::{self, Boot, Record, Vm};
+use super::vm::{Boot, Record, Vm};
 use super::writer::Writer;
 use crate::failure::Failure;
-
-/// vCPUs where neither the request nor the source says otherwise.
-const USUAL_CPUS: u16 = 1;
-/// Guest memory likewise, MiB.
-const USUAL_MEMORY: u64 = 512;
 
 /// `IMAGE`, `VM` or `VM@SNAPSHOT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +86,17 @@ pub enum Names {
     Given(Vec<Name>),
 }
 
+impl Names {
+    /// Once for each of them.
+    pub(super) fn each(&self) -> impl Iterator<Item = ()> {
+        let count = match self {
+            Names::Next(count) => *count as usize,
+            Names::Given(names) => names.len(),
+        };
+        std::iter::repeat_n((), count)
+    }
+}
+
 /// What clones have been made.
 #[derive(Debug)]
 pub struct Clones {
@@ -104,14 +107,18 @@ pub struct Clones {
 }
 
 /// What clones stand on, and have in common with it.
-struct Origin {
-    parent: Parent,
-    size: u64,
-    image: Digest,
-    settings: Option<Record>,
-    of_running: bool,
+pub(super) struct Origin {
+    pub(super) parent: Parent,
+    pub(super) size: u64,
+    pub(super) image: Option<Digest>,
+    pub(super) settings: Option<Record>,
+    /// The kernel's command line where neither the request nor the source says otherwise.
+    pub(super) cmdline: Option<String>,
+    /// What a VM that is cloned boots out of its own directory, and under which names.
+    pub(super) own_files: Vec<(&'static str, PathBuf)>,
+    pub(super) of_running: bool,
     /// Held while the layer could be removed.
-    _alone: Option<Alone>,
+    pub(super) alone: Option<Alone>,
 }
 
 impl Store {
@@ -133,39 +140,13 @@ impl Store {
         let origin = self.origin(&request.source, writer)?;
         let size = disk_size(origin.size, request.disk_size)?;
         let _busy = Busy::enter(&self.paths)?;
-        let change = self.inventory.change()?;
-        let names = match &request.names {
-            Names::Next(count) => change.next_names(&request.source.name, *count)?,
-            Names::Given(names) => {
-                change.refuse_taken(names)?;
-                names.clone()
-            }
-        };
-        let (asked, keep) = (request.spec.as_ref(), request.keep_identity);
-        let script = Script::new(&self.paths, asked, keep, origin.settings.as_ref())?;
-        let mut cast = Cast::new(&change, script);
-        let numbers = numbers(&names, request);
-        let make = |(name, number)| {
-            let role = cast.role(&name, number)?;
-            make(&self.paths, &origin, name, role, size, request)
-        };
-        let mut made = names.into_iter().zip(numbers).map(make).collect::<Result<Vec<_>>>()?;
-        change.insert_vms(made.iter().map(|made| NewVm {
-            record: &made.vm.record,
-            delta: made.delta,
-            parent: origin.parent.uuid,
-        }))?;
-        fault::point("clone-made");
-        for made in &mut made {
-            made.draft.publish(made.vm.dir.clone())?;
-        }
-        fault::point("clone-published");
-        change.commit()?;
-        let vms = made.into_iter().map(Made::keep).collect();
+        let blank = || Blank::linked(&self.paths, &origin, size);
+        let blanks = request.names.each().map(|_| blank()).collect::<Result<_>>()?;
+        let vms = self.publish_clones(blanks, &origin, size, request)?;
         Ok(Clones { vms, of_running: origin.of_running })
     }
 
-    fn origin(
+    pub(super) fn origin(
         &mut self,
         source: &Source,
         writer: impl Fn(&Vm) -> Result<Writer>,
@@ -198,10 +179,12 @@ impl Store {
         Ok(Origin {
             parent: Parent::base(&image.record.base)?,
             size: image.record.base.size,
-            image: image.record.digest,
+            image: Some(image.record.digest),
             settings: None,
+            cmdline: None,
+            own_files: Vec::new(),
             of_running: false,
-            _alone: None,
+            alone: None,
         })
     }
 
@@ -227,88 +210,22 @@ fn stands_for(top: &Heading, vm: &Vm) -> Result<bool> {
 
 impl Origin {
     fn of(vm: Vm, parent: Parent, size: u64, alone: Alone) -> Origin {
+        let files = [image::KERNEL, image::INITRD].into_iter();
         Origin {
+            own_files: files.filter_map(|name| Some((name, vm.own(name)?))).collect(),
             parent,
             size,
             image: vm.record.image.clone(),
             settings: Some(vm.record),
+            cmdline: None,
             of_running: false,
-            _alone: Some(alone),
+            alone: Some(alone),
         }
-    }
-
-    fn boot(&self, asked: &Boot) -> Boot {
-        let own = self.settings.as_ref().map(|record| record.boot.clone()).unwrap_or_default();
-        Boot {
-            kernel: asked.kernel.clone().or(own.kernel),
-            initrd: asked.initrd.clone().or(own.initrd),
-            cmdline: asked.cmdline.clone().or(own.cmdline),
-        }
-    }
-}
-
-/// A clone that is whole, and not known to the inventory yet.
-struct Made {
-    draft: Draft,
-    vm: Vm,
-    delta: Uuid,
-}
-
-impl Made {
-    fn keep(self) -> Vm {
-        self.draft.keep();
-        self.vm
-    }
-}
-
-/// Makes one clone in `tmp/`.
-fn make(
-    paths: &Paths,
-    origin: &Origin,
-    name: Name,
-    role: Role,
-    disk_size: u64,
-    request: &CloneRequest,
-) -> Result<Made> {
-    let settings = origin.settings.as_ref();
-    let record = Record {
-        version: RECORD_VERSION,
-        name,
-        uuid: role.uuid,
-        image: origin.image.clone(),
-        disk_size,
-        cpus: request.cpus.or(settings.map(|own| own.cpus)).unwrap_or(USUAL_CPUS),
-        memory_mib: request
-            .memory_mib
-            .or(settings.map(|own| own.memory_mib))
-            .unwrap_or(USUAL_MEMORY),
-        created: Timestamp::now(),
-        notes: request.notes.clone(),
-        boot: origin.boot(&request.boot),
-        labels: request.labels.clone(),
-        protected: false,
-        identity: Some(role.identity.clone()),
-        custom: role.custom.clone(),
-    };
-    let draft = Draft::create(paths, &record.id())?;
-    paths::save_unsynced(&draft.file(vm::RECORD), &record)?;
-    role.write(&draft)?;
-    let delta = delta::create(&draft.file(vm::DELTA), disk_size, &origin.parent)?;
-    Ok(Made { draft, vm: Vm { dir: paths.vm(&record.id()), record }, delta })
-}
-
-/// The clones' numbers: those in their names where these were numbered here.
-fn numbers(names: &[Name], request: &CloneRequest) -> Vec<u32> {
-    let in_name = |name: &Name| name.as_str().rsplit('-').next()?.parse().ok();
-    let places = (1..).zip(names);
-    match request.names {
-        Names::Given(_) => places.map(|(place, _)| place).collect(),
-        Names::Next(_) => places.map(|(place, name)| in_name(name).unwrap_or(place)).collect(),
     }
 }
 
 /// The disk's length: whole sectors, and nothing of the source cut off.
-fn disk_size(least: u64, asked: Option<u64>) -> Result<u64> {
+pub(super) fn disk_size(least: u64, asked: Option<u64>) -> Result<u64> {
     let size = asked.unwrap_or(least);
     if size < least {
         let what = format!("a disk of {size} bytes is smaller than its source's {least}");

@@ -88,7 +88,8 @@ impl Store {
         }
         // Those that boot an image's kernel need it without standing on its base.
         let rows = self.inventory.vms()?;
-        let booting = rows.iter().filter(|row| all.images.contains(&row.image));
+        let booting =
+            rows.iter().filter(|row| row.image.iter().any(|name| all.images.contains(name)));
         all.vms.extend(booting.map(|row| row.name.clone()));
         let lineage = self.lineage()?;
         let layers = descend(&lineage, below, &mut all.vms);

@@ -29,7 +29,7 @@ impl Store {
         let vm = self.vm(name)?;
         let lock = Lock::take(&vm.dir)?;
         self.settle_stopped(&vm, &lock)?;
-        let settings = Settings::of(&vm.record)?.encode()?;
+        let settings = Settings::of(&vm)?.encode()?;
         let source = open(&self.stack(&vm)?)?;
         Ok(seal(&source, settings.as_bytes(), out, path, progress)?)
     }

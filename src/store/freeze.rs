@@ -194,7 +194,7 @@ impl Store {
             change.insert_snapshot(record)?;
         }
         change.link(link(&chain.top))?;
-        change.set_top(&id, chain.top.uuid, &vm.record.image)?;
+        change.set_top(&id, chain.top.uuid, vm.record.image.as_deref())?;
         if old != chain.top.uuid && !self.paths.layer(old).exists() {
             change.forget(old)?;
         }

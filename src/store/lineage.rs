@@ -54,6 +54,11 @@ impl Lineage {
         }
     }
 
+    /// The frozen layers that need nothing below them.
+    pub fn roots(&self) -> impl Iterator<Item = &LayerRow> {
+        self.layers.values().filter(|layer| layer.parent.is_none())
+    }
+
     /// What stands directly on a layer.
     pub fn children(&self, layer: Uuid) -> &[Child] {
         self.children.get(&layer).map_or(&[], Vec::as_slice)

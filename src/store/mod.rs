@@ -9,6 +9,7 @@
 //! ```
 
 pub mod attach;
+mod blank;
 pub mod chain;
 pub mod clone;
 mod commit;
@@ -19,6 +20,7 @@ pub mod edit;
 mod export;
 pub(crate) mod fault;
 mod freeze;
+mod full;
 pub mod identity;
 pub mod image;
 pub mod import;

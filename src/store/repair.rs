@@ -230,7 +230,8 @@ impl Store {
         if super::paths::load::<super::vm::Record>(&path)?.name != vm.record.name {
             update(&path, &vm.record)?;
         }
-        let parent = change.base_of(&vm.record.image)?;
+        let image = vm.record.image.as_deref();
+        let parent = image.map(|digest| change.base_of(digest)).transpose()?;
         change.insert_vms([NewVm { record: &vm.record, delta: top.uuid, parent }])?;
         // What it stands on may be another layer, or none.
         change.link(link(top))

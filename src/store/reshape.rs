@@ -64,7 +64,7 @@ impl Store {
     /// Records which image a VM is of.
     fn record_image(&mut self, vm: &Vm, image: &Image) -> Result<()> {
         fault::point("rebased");
-        let vm = self.edit_vm(vm, |record| record.image = image.record.digest.clone())?;
+        let vm = self.edit_vm(vm, |record| record.image = Some(image.record.digest.clone()))?;
         let _alone = Alone::enter(&self.paths)?;
         self.index(&vm)
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use blockdev::base::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::vm;
+use super::vm::Vm;
 use crate::failure::{Code, Failure};
 
 /// Of what this program writes and knows.
@@ -24,7 +24,7 @@ const MEMORY_MIB: u64 = 16 << 20;
 pub struct Settings {
     /// Of this table's layout.
     version: u32,
-    /// The image it was cloned from.
+    /// The image it was cloned from; empty where it needs none.
     pub image: Digest,
     /// vCPUs.
     pub cpus: u16,
@@ -47,17 +47,19 @@ impl Settings {
     ///
     /// # Errors
     /// A kernel of its own cannot be read.
-    pub fn of(vm: &vm::Record) -> Result<Settings> {
+    pub fn of(vm: &Vm) -> Result<Settings> {
+        let (kernel, initrd) = (vm.kernel(), vm.initrd());
+        let vm = &vm.record;
         let digest = |path: &Option<PathBuf>| path.as_deref().map(digest).transpose();
         Ok(Settings {
             version: VERSION,
-            image: vm.image.clone(),
+            image: vm.image.clone().unwrap_or_default(),
             cpus: vm.cpus,
             memory_mib: vm.memory_mib,
             notes: vm.notes.clone(),
             cmdline: vm.boot.cmdline.clone(),
-            kernel: digest(&vm.boot.kernel)?,
-            initrd: digest(&vm.boot.initrd)?,
+            kernel: digest(&kernel)?,
+            initrd: digest(&initrd)?,
             labels: vm.labels.clone(),
         })
     }

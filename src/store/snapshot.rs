@@ -142,7 +142,7 @@ impl Store {
     /// Takes a stopped VM back to what it stands on: its last snapshot, or what it was cloned of.
     ///
     /// # Errors
-    /// It is protected, or there is no room.
+    /// It is protected, it stands on nothing, or there is no room.
     pub fn reset(&mut self, vm: &Vm, writer: &Writer) -> Result<()> {
         self.refuse_protected(&vm.record.name)?;
         let alone = Alone::enter(&self.paths)?;
@@ -150,8 +150,11 @@ impl Store {
         let old = vm.heading()?;
         let parent = match old.parent.kind {
             ParentKind::Delta => self.layer(old.parent.uuid)?.as_parent()?,
-            ParentKind::Base | ParentKind::Nothing => {
-                Parent { visible: old.parent.size, ..old.parent }
+            ParentKind::Base => Parent { visible: old.parent.size, ..old.parent },
+            ParentKind::Nothing => {
+                let what = "it stands on nothing, so there is nothing to take it back to";
+                let hint = format!("offshoot snapshot create {}, next time", vm.record.name);
+                return Err(Failure::usage(what).hint(hint).into());
             }
         };
         self.stand_on(&alone, vm, &parent, old.size.max(parent.size))

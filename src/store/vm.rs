@@ -1,7 +1,8 @@
 //! VMs: a machine's settings and one writable delta, in a directory of their own.
 //!
-//! `vms/<id>/{vm.toml,delta}` from the start, `spec.toml` and `seed` where it has a spec; `lock`, `console.log`, `monitor.log` and `exit.json`
-//! once it was started. Deleting a VM touches nothing else.
+//! `vms/<id>/{vm.toml,delta}` from the start, `spec.toml` and `seed` where it has a spec, `kernel`
+//! and `initrd` where it needs no image; `lock`, `console.log`, `monitor.log` and `exit.json` once it
+//! was started. Deleting a VM touches nothing else.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 use super::Store;
 use super::customize::{Custom, SEED, SPEC};
 use super::identity::Identity;
+use super::image::{self, Image};
 use super::inventory::Place;
 use super::layer::own_heading;
 use super::name::Name;
@@ -37,8 +39,9 @@ pub struct Record {
     pub name: Name,
     /// The machine's own; its first 16 digits name the directory.
     pub uuid: Uuid,
-    /// The image it stands on.
-    pub image: Digest,
+    /// The image it stands on, or whose kernel it boots; none where it needs none.
+    #[serde(default)]
+    pub image: Option<Digest>,
     /// The disk's length, bytes.
     pub disk_size: u64,
     /// vCPUs.
@@ -116,6 +119,27 @@ impl Vm {
         own_heading(&self.delta())
     }
 
+    /// The kernel of its own, be it in its directory or elsewhere, if it has one.
+    pub fn kernel(&self) -> Option<PathBuf> {
+        self.record.boot.kernel.clone().or_else(|| self.own(image::KERNEL))
+    }
+
+    /// Whether its directory holds the kernel it boots.
+    pub fn is_self_booting(&self) -> bool {
+        self.own(image::KERNEL).is_some()
+    }
+
+    /// The initial ramdisk of its own, if it has one.
+    pub fn initrd(&self) -> Option<PathBuf> {
+        self.record.boot.initrd.clone().or_else(|| self.own(image::INITRD))
+    }
+
+    /// A file in its directory, if it is there.
+    pub(super) fn own(&self, name: &str) -> Option<PathBuf> {
+        let path = self.dir.join(name);
+        path.exists().then_some(path)
+    }
+
     /// What its console printed.
     pub fn console_log(&self) -> PathBuf {
         self.dir.join("console.log")
@@ -137,7 +161,9 @@ impl Store {
     pub fn sync_vm(&self, vm: &Vm) -> Result<()> {
         // Whatever stands in the place of a file must not hold us up.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        for path in [vm.dir.join(RECORD), vm.delta(), vm.dir.join(SPEC), vm.dir.join(SEED)] {
+        let files =
+            [RECORD, SPEC, SEED, image::KERNEL, image::INITRD].map(|name| vm.dir.join(name));
+        for path in files.into_iter().chain([vm.delta()]) {
             if let Ok(file) = rustix::fs::open(&path, flags, Mode::empty()) {
                 rustix::fs::fsync(file)
                     .with_context(|| format!("cannot sync {}", path.display()))?;
@@ -157,6 +183,14 @@ impl Store {
         let record = load(&dir.join(RECORD))
             .context(Failure::new(Code::Integrity, "the VM's record cannot be used"))?;
         Ok(Vm { dir, record })
+    }
+
+    /// The image a VM is of, unless it needs none.
+    ///
+    /// # Errors
+    /// Its record is missing or damaged.
+    pub fn image_of(&self, vm: &Vm) -> Result<Option<Image>> {
+        vm.record.image.as_deref().map(|digest| self.image_with(digest)).transpose()
     }
 
     /// The directory of the VM of this name, which may be damaged or gone.

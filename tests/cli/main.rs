@@ -10,6 +10,7 @@ mod damage;
 mod demo;
 mod faults;
 mod foreign;
+mod full;
 mod host;
 mod image;
 mod layers;

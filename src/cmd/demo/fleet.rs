@@ -85,7 +85,7 @@ impl Fleet<'_> {
     fn launch(&self, ship: &Ship, orders: impl Fn(u32) -> String) -> Result<Monitor> {
         let cmdline = format!("offshoot.do={}", orders(ship.seed));
         let settings = Settings { cmdline: Some(cmdline), attached: None };
-        monitor::start(self.store, &ship.vm, self.image, settings)
+        monitor::start(self.store, &ship.vm, Some(self.image), settings)
     }
 
     /// Waits for a signal, an answer, or somebody's patience to end; says who answered.

@@ -38,13 +38,13 @@ pub fn serve(app: &App, args: &args::DiskServe) -> Result<()> {
     let (protocol, path) = chosen(&args.socket)?;
     let serve = || {
         let vm = store.vm(&args.name)?;
-        let image = store.image_with(&vm.record.image)?;
+        let image = store.image_of(&vm)?;
         let mut lock = Lock::take(&vm.dir)?;
         store.settle_stopped(&vm, &lock)?;
         let socket = listen(&path)?;
         let before = lock.signature()?;
         lock.sign(&Holder::this_process(Phase::Serving, path.clone()))?;
-        let served = Disk::open(&store, vm, &image, args.read_only)
+        let served = Disk::open(&store, vm, image.as_ref(), args.read_only)
             .and_then(|disk| disk.serve(protocol, &socket, &signals));
         // What it says of the VM's last run is true again.
         lock.restore(&before)?;
@@ -78,18 +78,19 @@ fn listen(path: &Path) -> Result<Socket> {
 /// A disk to be served.
 struct Disk {
     vm: Vm,
-    image: String,
+    image: Option<String>,
     stack: Stack,
     read_only: bool,
 }
 
 impl Disk {
-    fn open(store: &Store, vm: Vm, image: &Image, read_only: bool) -> Result<Disk> {
+    fn open(store: &Store, vm: Vm, image: Option<&Image>, read_only: bool) -> Result<Disk> {
         // From here on there may be data in it, so it must not be forgotten.
         store.sync_vm(&vm)?;
         let stack = Stack::open(&store.stack(&vm)?)?;
         let read_only = read_only || stack.read_only();
-        Ok(Disk { vm, image: image.record.name.to_string(), stack, read_only })
+        let image = image.map(|image| image.record.name.to_string());
+        Ok(Disk { vm, image, stack, read_only })
     }
 
     /// Says that clients can connect, serves them, and makes durable what they wrote.
@@ -116,7 +117,8 @@ impl Disk {
 
     fn export(&self) -> Export {
         let name = self.vm.record.name.to_string();
-        let description = format!("the disk of {name}, on {}", self.image);
+        let on = self.image.as_ref().map_or(String::new(), |image| format!(", on {image}"));
+        let description = format!("the disk of {name}{on}");
         Export { name, description, size: self.stack.size(), read_only: self.read_only }
     }
 

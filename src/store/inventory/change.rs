@@ -24,8 +24,8 @@ pub struct NewVm<'a> {
     pub record: &'a vm::Record,
     /// Its delta.
     pub delta: Uuid,
-    /// What that stands on.
-    pub parent: Uuid,
+    /// What that stands on; nothing where it needs nothing.
+    pub parent: Option<Uuid>,
 }
 
 impl<'a> Change<'a> {
@@ -112,16 +112,24 @@ impl<'a> Change<'a> {
     pub fn insert_vms<'v>(&self, vms: impl IntoIterator<Item = NewVm<'v>>) -> Result<()> {
         let mut layer = self.tx.prepare(
             "INSERT INTO layer (uuid, parent, size)
-             SELECT ?1, id, ?2 FROM layer WHERE uuid = ?3",
+             SELECT ?1, parent.id, ?2
+             FROM (SELECT ?3 AS uuid) AS wanted LEFT JOIN layer AS parent USING (uuid)
+             WHERE wanted.uuid IS NULL OR parent.id IS NOT NULL",
         )?;
         let mut row = self.tx.prepare(
             "INSERT INTO vm (id, name, image, layer, cpus, memory_mib, notes, created, protected, mac)
-             SELECT ?1, ?2, id, ?3, ?4, ?5, ?6, ?7, ?9, ?10 FROM image WHERE digest = ?8",
+             SELECT ?1, ?2, image.id, ?3, ?4, ?5, ?6, ?7, ?9, ?10
+             FROM (SELECT ?8 AS digest) AS wanted LEFT JOIN image USING (digest)
+             WHERE wanted.digest IS NULL OR image.id IS NOT NULL",
         )?;
         for NewVm { record: vm, delta, parent } in vms {
             let gone = || Failure::not_found("what it is a clone of was removed meanwhile");
             let size = signed(vm.disk_size)?;
-            let added = layer.execute((delta.to_string(), size, parent.to_string()))?;
+            let added = layer.execute((
+                delta.to_string(),
+                size,
+                parent.map(|parent| parent.to_string()),
+            ))?;
             anyhow::ensure!(added == 1, gone());
             let added = row.execute((
                 vm.id(),

@@ -148,11 +148,11 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Records which delta a VM has, and of which image it is.
+    /// Records which delta a VM has, and of which image it is, if of one.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub fn set_top(&self, vm: &str, top: Uuid, image: &str) -> Result<()> {
+    pub fn set_top(&self, vm: &str, top: Uuid, image: Option<&str>) -> Result<()> {
         let sql = "UPDATE vm SET layer = (SELECT id FROM layer WHERE uuid = ?2),
                                  image = (SELECT id FROM image WHERE digest = ?3) WHERE id = ?1";
         self.tx.execute(sql, (vm, top.to_string(), image))?;

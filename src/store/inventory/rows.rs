@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Inventory, maybe_uuid, name, unsigned, uuid};
+use super::{Inventory, maybe_name, maybe_uuid, name, unsigned, uuid};
 use crate::store::name::Name;
 use crate::store::time::Timestamp;
 
@@ -38,8 +38,8 @@ pub struct VmRow {
     pub id: String,
     /// Given when it was cloned.
     pub name: Name,
-    /// The name of the image it was made of.
-    pub image: Name,
+    /// The name of the image it was made of, unless it needs none.
+    pub image: Option<Name>,
     /// The layer its delta stands on, unless that needs none.
     pub parent: Option<Uuid>,
     /// vCPUs.
@@ -90,7 +90,7 @@ impl Inventory {
     pub fn vms(&self) -> Result<Vec<VmRow>> {
         let sql = "SELECT vm.id, vm.name, image.name, cpus, memory_mib, vm.notes, vm.created,
                           below.uuid, vm.protected
-                   FROM vm JOIN image ON image.id = vm.image JOIN layer ON layer.id = vm.layer
+                   FROM vm LEFT JOIN image ON image.id = vm.image JOIN layer ON layer.id = vm.layer
                    LEFT JOIN layer AS below ON below.id = layer.parent
                    ORDER BY vm.name";
         let mut labels = self.labels()?;
@@ -101,7 +101,7 @@ impl Inventory {
                 labels: labels.remove(&id).unwrap_or_default(),
                 id,
                 name: name(row, 1)?,
-                image: name(row, 2)?,
+                image: maybe_name(row, 2)?,
                 cpus: row.get(3)?,
                 memory_mib: unsigned(row, 4)?,
                 notes: row.get(5)?,
@@ -113,7 +113,7 @@ impl Inventory {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    fn labels(&self) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
+    pub(super) fn labels(&self) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
         let mut labels: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
         let mut query = self.db.prepare("SELECT vm, key, value FROM label")?;
         let mut rows = query.query([])?;

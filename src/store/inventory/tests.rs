@@ -49,7 +49,7 @@ fn vm(text: &str, image: &image::Record) -> vm::Record {
         version: RECORD_VERSION,
         name: name(text),
         uuid: Uuid::new_v4(),
-        image: image.digest.clone(),
+        image: Some(image.digest.clone()),
         disk_size: 4096,
         cpus: 1,
         memory_mib: 64,
@@ -70,7 +70,7 @@ fn with_vms(names: &[&str]) -> (TempDir, Inventory, Vec<vm::Record>) {
     let vms: Vec<_> = names.iter().map(|name| vm(name, &image)).collect();
     let change = inventory.change().expect("a change");
     change.insert_image(&image).expect("an image");
-    let parent = image.base.uuid;
+    let parent = Some(image.base.uuid);
     let new = |record| NewVm { record, delta: Uuid::new_v4(), parent };
     change.insert_vms(vms.iter().map(new)).expect("VMs");
     change.commit().expect("committed");
@@ -82,7 +82,7 @@ fn what_was_inserted_is_listed_with_its_labels() {
     let (_dir, inventory, vms) = with_vms(&["b", "a"]);
     let rows = inventory.vms().expect("rows");
     assert_eq!(rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-    assert!(rows.iter().all(|row| row.image == name("debian") && row.notes == "a note"));
+    assert!(rows.iter().all(|row| row.image == Some(name("debian")) && row.notes == "a note"));
     assert!(rows.iter().all(|row| row.labels == BTreeMap::from([("key".into(), "value".into())])));
     assert_eq!(inventory.vm(&name("b")).expect("a row"), Some(vms[0].id()));
     assert_eq!(inventory.images().expect("rows")[0].clones, 2);
@@ -248,6 +248,35 @@ fn snapshots_outlive_their_vm_without_belonging_to_it() {
     change.commit().expect("committed");
     let rows = inventory.layers().expect("rows");
     assert_eq!((rows[0].vm.as_ref(), rows[0].origin.as_str()), (None, "a"));
+}
+
+#[test]
+fn what_an_older_version_had_is_there_when_the_tables_are_made_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("inventory.db");
+    let db = Connection::open(&path).expect("a database");
+    STEPS[..3].iter().try_for_each(|step| db.execute_batch(step)).expect("version 3");
+    db.execute_batch(
+        "INSERT INTO layer VALUES (1, '00000000-0000-0000-0000-000000000001', NULL, 4096);
+         INSERT INTO layer VALUES (2, '00000000-0000-0000-0000-000000000002', 1, 4096);
+         INSERT INTO layer VALUES (3, '00000000-0000-0000-0000-000000000003', 2, 4096);
+         INSERT INTO image VALUES (1, 'debian', 'digest', 1, 0, 'a note', TRUE);
+         INSERT INTO vm VALUES ('1', 'a', 1, 3, 1, 64, '', 0, TRUE);
+         INSERT INTO label VALUES ('1', 'key', 'value');
+         INSERT INTO snapshot VALUES (2, '1', 'a', 's1', '', 0);",
+    )
+    .expect("filled");
+    drop(db);
+    let mut inventory = Inventory::open(&path).expect("opened");
+    let vms = inventory.vms().expect("rows");
+    assert!(vms[0].protected && vms[0].labels.contains_key("key"));
+    assert_eq!(inventory.layers().expect("rows")[0].vm.as_deref(), Some("1"));
+    let change = inventory.change().expect("a change");
+    change.delete_image(&name("debian")).expect_err("it is in use");
+    change.delete_vm("1").expect("deleted");
+    change.commit().expect("committed");
+    assert_eq!(inventory.layers().expect("rows")[0].vm, None);
+    assert!(inventory.labels().expect("rows").is_empty());
 }
 
 #[test]

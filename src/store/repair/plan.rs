@@ -117,7 +117,9 @@ impl<'a> Planner<'a> {
         let mut usable = Vec::new();
         for (vm, top) in found {
             let why = match () {
-                () if !self.has_image(&vm.record.image) => "the image it stands on is missing",
+                () if !self.has_image(vm.record.image.as_deref()) => {
+                    "the image it stands on is missing"
+                }
                 () if !tops.insert(top.uuid) => "another VM has the very same delta",
                 () => {
                     usable.push(&self.files.vms[self.index_of(vm)]);
@@ -134,7 +136,9 @@ impl<'a> Planner<'a> {
         self.files.vms.iter().position(|(found, _)| found.dir == vm.dir).unwrap_or(0)
     }
 
-    fn has_image(&self, digest: &str) -> bool {
+    /// Whether there is this image, if one is needed.
+    fn has_image(&self, digest: Option<&str>) -> bool {
+        let Some(digest) = digest else { return true };
         let row = self.image_row(digest).is_some();
         row || self.files.images.iter().any(|record| record.digest == digest)
     }
@@ -175,9 +179,10 @@ impl<'a> Planner<'a> {
     fn agrees(&self, row: &(VmRow, Uuid), vm: &Vm, top: &Heading, layers: &Layers<'_>) -> bool {
         let (row, uuid) = row;
         let record = &vm.record;
-        let image = self.image_row(&record.image).map(|image| &image.name);
+        let image = record.image.as_ref().map(|digest| self.image_row(digest));
+        let image = image.map(|row| row.map(|row| &row.name));
         row.name == record.name
-            && Some(&row.image) == image
+            && row.image.as_ref().map(Some) == image
             && row.cpus == record.cpus
             && row.memory_mib == record.memory_mib
             && row.notes == record.notes
@@ -204,7 +209,11 @@ impl<'a> Planner<'a> {
         for row in &self.rows.images {
             let files = self.files.images.iter().any(|record| record.digest == row.digest);
             let needed = row.clones > 0
-                || self.files.vms.iter().any(|(vm, _)| vm.record.image == row.digest)
+                || self
+                    .files
+                    .vms
+                    .iter()
+                    .any(|(vm, _)| vm.record.image.as_ref() == Some(&row.digest))
                 || layers.is_stood_on(row.base);
             if !files && !needed && !self.files.has_strange("image", &row.digest) {
                 let name = &row.name;
