@@ -88,6 +88,18 @@ impl Display for Several {
 
 impl std::error::Error for Several {}
 
+/// One error of all that failed, if anything did.
+///
+/// # Errors
+/// Something did.
+pub fn all(mut errors: Vec<anyhow::Error>) -> anyhow::Result<()> {
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(errors.remove(0)),
+        _ => Err(Several(errors).into()),
+    }
+}
+
 /// The process's stdout was closed by its reader: the end of the work, not a failure.
 #[derive(Debug)]
 pub struct StdoutClosed;

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //!   args ──► cmd/<verb> ──► store (what there is)  +  monitor (what runs)
-//!                                  └── output, failure (what people see)
+//!                  └── lab ─────────┴── output, failure (what people see)
 //! ```
 
 mod args;
 mod cmd;
 mod console;
 mod failure;
+mod lab;
 mod limits;
 mod monitor;
 mod output;
+mod parallel;
 mod store;
 mod terminal;
 

@@ -1,11 +1,12 @@
 //! The command line: what clap knows of it, and nothing of what it does. `cmd` turns it into deeds.
 
 mod image;
+mod lab;
 mod layers;
 mod machine;
 mod people;
 mod upkeep;
-mod value;
+pub mod value;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use crate::store::Name;
 
 pub use image::*;
+pub use lab::*;
 pub use layers::*;
 pub use machine::*;
 pub use people::*;
@@ -151,6 +153,9 @@ pub enum Verb {
     Export(Export),
     /// Make a VM of a file that `export` wrote
     Attach(Attach),
+    /// Labs: clones that are made, started, reset and removed together, as a file says
+    #[command(subcommand)]
+    Lab(Lab),
     /// Check this host and this store, and say what to do; or do it
     Doctor(Doctor),
     /// Print the version

@@ -1,16 +1,17 @@
-//! What flags take: sizes, times, labels.
+//! What flags take, and files of the same meaning: sizes, times, labels.
 
 use std::time::Duration;
 
 use super::LabelChange;
 
-pub(super) fn size(text: &str) -> Result<u64, String> {
+/// A size in bytes, as `20G`.
+pub fn size(text: &str) -> Result<u64, String> {
     let parser = parse_size::Config::new().with_binary();
     parser.parse_size(text).map_err(|error| error.to_string())
 }
 
-/// Guest memory in MiB.
-pub(super) fn memory(text: &str) -> Result<u64, String> {
+/// Guest memory in MiB, as `512M`.
+pub fn memory(text: &str) -> Result<u64, String> {
     const MIB: u64 = 1 << 20;
     match size(text)? {
         bytes if bytes < MIB => Err(format!("{bytes} bytes are not enough; as 512M or 2G")),
@@ -28,7 +29,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// What people write, which is printed on terminals: nothing that does things to them.
-pub(super) fn note(text: &str) -> Result<String, String> {
+pub fn note(text: &str) -> Result<String, String> {
     match text.contains(|c: char| c.is_control() && c != '\n' && c != '\t') {
         true => Err("there are control characters in it".into()),
         false => Ok(text.to_owned()),

@@ -40,7 +40,7 @@ pub fn clone(app: &App, args: args::Clone) -> Result<()> {
     }
     if args.start {
         let names: Vec<_> = vms.into_iter().map(|vm| vm.record.name).collect();
-        start::start_all(&store, &names, None)?;
+        start::start_all(app, &store, &names, None)?;
     }
     Ok(())
 }

@@ -62,7 +62,13 @@ pub fn ls(app: &App, all: bool) -> Result<()> {
 
 /// All VMs with their states.
 pub fn views(store: &Store) -> Result<Vec<View>> {
-    let rows = store.inventory.vms()?;
+    views_of(store, |_| true)
+}
+
+/// Some VMs with their states.
+pub fn views_of(store: &Store, keep: impl Fn(&VmRow) -> bool) -> Result<Vec<View>> {
+    let mut rows = store.inventory.vms()?;
+    rows.retain(keep);
     let lineage = store.lineage()?;
     Ok(rows.into_iter().map(|row| View::new(&store.paths.vm(&row.id), row, &lineage)).collect())
 }

@@ -14,6 +14,7 @@ mod flatten;
 mod guarded;
 mod image;
 mod inspect;
+mod lab;
 mod label;
 mod logs;
 mod ls;
@@ -42,7 +43,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::args::{self, Cli, Format, Global, Verb};
-use crate::failure::{Failure, Several};
+use crate::failure::{self, Failure};
 use crate::output::Style;
 use crate::store::clone::{CloneRequest, Names, Source};
 use crate::store::customize::load_spec;
@@ -130,6 +131,7 @@ pub fn perform(cli: Cli) -> Result<u8> {
         Verb::Export(args) => export::export(&app, &args)?,
         Verb::Attach(args) => attach::attach(&app, &args)?,
         Verb::Tree(args) => tree::tree(&app, args.name.as_ref())?,
+        Verb::Lab(args) => lab::lab(&app, &args)?,
         Verb::Doctor(args) => return doctor::doctor(&app, &args),
         Verb::Version => version::version(&app)?,
         Verb::Completion { shell } => completion::completion(shell)?,
@@ -139,12 +141,7 @@ pub fn perform(cli: Cli) -> Result<u8> {
 
 /// Does something to each name, all of them even if some fail.
 fn each<'a>(names: &'a [Name], mut act: impl FnMut(&'a Name) -> Result<()>) -> Result<()> {
-    let mut errors: Vec<anyhow::Error> = names.iter().filter_map(|name| act(name).err()).collect();
-    match errors.len() {
-        0 => Ok(()),
-        1 => Err(errors.remove(0)),
-        _ => Err(Several(errors).into()),
-    }
+    failure::all(names.iter().filter_map(|name| act(name).err()).collect())
 }
 
 /// What a clone is to be made with, as the store wants it.

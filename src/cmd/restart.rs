@@ -13,7 +13,7 @@ pub fn restart(app: &App, args: &args::Restart) -> Result<()> {
     each(&args.names, |name| {
         let stopped = store.vm(name).and_then(|vm| stop(&vm, args));
         stopped.with_context(|| format!("cannot restart {name}"))?;
-        start::start_all(&store, std::slice::from_ref(name), args.cmdline.as_deref())
+        start::start_all(app, &store, std::slice::from_ref(name), args.cmdline.as_deref())
     })
 }
 

@@ -24,10 +24,10 @@ use std::time::Duration;
 use anyhow::Result;
 use vmm::control::Client;
 
-pub use end::End;
+pub use end::{End, Report};
 pub use job::Answer;
 pub use serve::Duty;
-pub use spawn::{Monitor, Settings, spec, start};
+pub use spawn::{Monitor, Settings, bring_up, spec, start};
 pub use state::State;
 pub use stop::{kill, process, shut_down, wait};
 pub use writer::{stopped, writer};

@@ -15,7 +15,7 @@ use super::runtime;
 use crate::failure::{Code, Failure};
 use crate::store::fault;
 use crate::store::lock::{Holder, Lock, Phase};
-use crate::store::{Image, Store, Vm};
+use crate::store::{Image, Name, Store, Vm};
 
 /// What a kernel is told where nobody says otherwise: print on the serial port, use the disk, and
 /// end instead of waiting after a panic.
@@ -57,6 +57,22 @@ pub fn start(store: &Store, vm: &Vm, image: Option<&Image>, settings: Settings) 
         lock.unsign()?;
     }
     started
+}
+
+/// Starts the VM of this name in the store at `root`, and waits until its vCPUs run. The store is
+/// opened for it, so that many can be started side by side.
+///
+/// # Errors
+/// As [`start`], and as [`Monitor::wait_until_runs`].
+pub fn bring_up(root: &Path, name: &Name, cmdline: Option<&str>) -> Result<()> {
+    let start = || {
+        let store = Store::open(root)?;
+        let vm = store.vm(name)?;
+        let image = store.image_of(&vm)?;
+        let settings = Settings { cmdline: cmdline.map(str::to_owned), attached: None };
+        start(&store, &vm, image.as_ref(), settings)?.wait_until_runs()
+    };
+    start().with_context(|| format!("cannot start {name}"))
 }
 
 fn launch(vm: &Vm, lock: &Lock, job: Job, attached: Option<UnixStream>) -> Result<Monitor> {

@@ -18,7 +18,7 @@ use super::clone::{CloneRequest, Names, Origin};
 use super::customize::{Cast, Role, Script};
 use super::draft::Draft;
 use super::fault;
-use super::inventory::NewVm;
+use super::inventory::{Change, NewVm};
 use super::name::Name;
 use super::paths::{self, Paths, RECORD_VERSION};
 use super::time::Timestamp;
@@ -27,7 +27,7 @@ use super::vm::{self, Boot, Record, Vm};
 /// vCPUs where neither the request nor the source says otherwise.
 const USUAL_CPUS: u16 = 1;
 /// Guest memory likewise, MiB.
-const USUAL_MEMORY: u64 = 512;
+pub const USUAL_MEMORY: u64 = 512;
 
 /// A clone's disk and what it boots, in `tmp/`: all but who it is.
 pub(super) struct Blank {
@@ -67,22 +67,15 @@ impl Store {
         request: &CloneRequest,
     ) -> Result<Vec<Vm>> {
         let change = self.inventory.change()?;
-        let names = match &request.names {
-            Names::Next(count) => change.next_names(&request.source.name, *count)?,
-            Names::Given(names) => {
-                change.refuse_taken(names)?;
-                names.clone()
-            }
-        };
+        let names = numbered(&change, request)?;
         let (asked, keep) = (request.spec.as_ref(), request.keep_identity);
         let script = Script::new(&self.paths, asked, keep, origin.settings.as_ref())?;
         let mut cast = Cast::new(&change, script);
-        let numbers = numbers(&names, request);
         let make = |((name, number), blank)| {
             let role = cast.role(&name, number)?;
             make(&self.paths, blank, record(origin, name, &role, size, request), &role)
         };
-        let parts = names.into_iter().zip(numbers).zip(blanks);
+        let parts = names.into_iter().zip(blanks);
         let mut made = parts.map(make).collect::<Result<Vec<_>>>()?;
         change.insert_vms(made.iter().map(|Made { blank, vm }| NewVm {
             record: &vm.record,
@@ -152,14 +145,21 @@ fn boot(origin: &Origin, asked: &Boot) -> Boot {
     }
 }
 
-/// The clones' numbers: those in their names where these were numbered here.
-fn numbers(names: &[Name], request: &CloneRequest) -> Vec<u32> {
-    let in_name = |name: &Name| name.as_str().rsplit('-').next()?.parse().ok();
-    let places = (1..).zip(names);
-    match request.names {
-        Names::Given(_) => places.map(|(place, _)| place).collect(),
-        Names::Next(_) => places.map(|(place, name)| in_name(name).unwrap_or(place)).collect(),
-    }
+/// What clones are called, each with the number its spec sees.
+fn numbered(change: &Change<'_>, request: &CloneRequest) -> Result<Vec<(Name, u32)>> {
+    let Names::Next(count) = request.names else {
+        let said = request.names.said();
+        change.refuse_taken(said.iter().map(|(name, _)| name))?;
+        return Ok(said);
+    };
+    // They are numbered here.
+    let number = |name: &Name| name.as_str().rsplit('-').next()?.parse().ok();
+    let names = change.next_names(&request.source.name, count)?;
+    let numbered = names.into_iter().zip(1..).map(|(name, place)| {
+        let number = number(&name).unwrap_or(place);
+        (name, number)
+    });
+    Ok(numbered.collect())
 }
 
 /// Puts files that never change into a VM's directory, too, under these names.

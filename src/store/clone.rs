@@ -84,14 +84,26 @@ pub enum Names {
     Next(u32),
     /// As said.
     Given(Vec<Name>),
+    /// As said, each with the number its spec sees.
+    Numbered(Vec<(Name, u32)>),
 }
 
 impl Names {
+    /// Those that are said, each with its number.
+    pub(super) fn said(&self) -> Vec<(Name, u32)> {
+        match self {
+            Names::Next(_) => Vec::new(),
+            Names::Given(names) => names.iter().cloned().zip(1..).collect(),
+            Names::Numbered(names) => names.clone(),
+        }
+    }
+
     /// Once for each of them.
     pub(super) fn each(&self) -> impl Iterator<Item = ()> {
         let count = match self {
             Names::Next(count) => *count as usize,
             Names::Given(names) => names.len(),
+            Names::Numbered(names) => names.len(),
         };
         std::iter::repeat_n((), count)
     }
@@ -133,10 +145,9 @@ impl Store {
         request: &CloneRequest,
         writer: impl Fn(&Vm) -> Result<Writer>,
     ) -> Result<Clones> {
-        if let Names::Given(names) = &request.names {
-            // Before anything is frozen for them; only a change can be sure.
-            names.iter().try_for_each(|name| self.inventory.refuse_taken(name))?;
-        }
+        // Before anything is frozen for them; only a change can be sure.
+        let said = request.names.said();
+        said.iter().try_for_each(|(name, _)| self.inventory.refuse_taken(name))?;
         let origin = self.origin(&request.source, writer)?;
         let size = disk_size(origin.size, request.disk_size)?;
         let _busy = Busy::enter(&self.paths)?;

@@ -137,7 +137,7 @@ impl Inventory {
     /// # Errors
     /// The name is taken, or the database cannot be read.
     pub fn refuse_taken(&self, name: &Name) -> Result<()> {
-        refuse_taken(&self.db, std::slice::from_ref(name))
+        refuse_taken(&self.db, [name])
     }
 
     /// What is wrong with the database itself, if anything.
@@ -190,7 +190,7 @@ fn version(db: &Connection, path: &Path) -> Result<usize> {
     Err(Failure::new(Code::Failed, known).hint("a newer offshoot, or another --root").into())
 }
 
-fn refuse_taken(db: &Connection, names: &[Name]) -> Result<()> {
+fn refuse_taken<'n>(db: &Connection, names: impl IntoIterator<Item = &'n Name>) -> Result<()> {
     let sql = "SELECT 'an image' FROM image WHERE name = ?1
                UNION ALL SELECT 'a VM' FROM vm WHERE name = ?1";
     let mut query = db.prepare(sql)?;

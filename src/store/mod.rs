@@ -51,6 +51,7 @@ use crate::failure::{Code, Failure};
 use inventory::Inventory;
 use paths::Paths;
 
+pub use blank::USUAL_MEMORY;
 pub use clone::Source;
 pub use draft::Busy;
 pub use image::Image;

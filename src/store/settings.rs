@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use blockdev::base::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::vm::Vm;
+use super::vm::{Record, Vm};
 use crate::failure::{Code, Failure};
 
 /// Of what this program writes and knows.
@@ -60,7 +60,7 @@ impl Settings {
             cmdline: vm.boot.cmdline.clone(),
             kernel: digest(&kernel)?,
             initrd: digest(&initrd)?,
-            labels: vm.labels.clone(),
+            labels: own_labels(vm),
         })
     }
 
@@ -113,6 +113,13 @@ impl Settings {
             false => Ok(()),
         }
     }
+}
+
+/// Which lab it is of says nothing in another store.
+fn own_labels(vm: &Record) -> BTreeMap<String, String> {
+    let mut labels = vm.labels.clone();
+    labels.retain(|key, _| !crate::lab::LABELS.contains(&key.as_str()));
+    labels
 }
 
 fn digest(path: &Path) -> Result<Digest> {

@@ -13,6 +13,7 @@ mod foreign;
 mod full;
 mod host;
 mod image;
+mod lab;
 mod layers;
 mod life;
 mod people;

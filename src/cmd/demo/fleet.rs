@@ -11,6 +11,7 @@ use super::PATIENCE;
 use crate::console::Signals;
 use crate::failure;
 use crate::monitor::{self, Answer, Monitor, Settings, State};
+use crate::parallel;
 use crate::store::{Image, Store, Vm};
 
 /// One VM of the demo, and what is known of it so far.
@@ -55,7 +56,7 @@ impl Fleet<'_> {
         let mut waiting = ships.iter_mut().filter(|ship| ship.error.is_none());
         let mut sailing = Vec::new();
         loop {
-            while sailing.len() < most_at_once() {
+            while sailing.len() < parallel::at_once() {
                 let Some(ship) = waiting.next() else { break };
                 let began = Instant::now();
                 match self.launch(ship, &orders) {
@@ -148,9 +149,4 @@ fn last_words(vm: &Vm) -> String {
     let log = std::fs::read(vm.console_log()).unwrap_or_default();
     let text = String::from_utf8_lossy(&log);
     text.lines().next_back().map_or(String::new(), |line| format!(" ({line})"))
-}
-
-/// Enough to keep every core busy while others wait for their disks, and to be side by side.
-fn most_at_once() -> usize {
-    std::thread::available_parallelism().map_or(8, |cores| (4 * cores.get()).max(8))
 }

@@ -37,7 +37,7 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// One is taken, or the database cannot be read.
-    pub fn refuse_taken(&self, names: &[Name]) -> Result<()> {
+    pub fn refuse_taken<'n>(&self, names: impl IntoIterator<Item = &'n Name>) -> Result<()> {
         refuse_taken(&self.tx, names)
     }
 
