@@ -26,7 +26,10 @@ pub enum Image {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Reads raw, qcow2 and vmdk (in one file); --format says which where the first bytes mislead. A path
-inside an image is never followed: name its whole backing chain with --backing.")]
+inside an image is never followed: name its whole backing chain with --backing.
+
+Without --kernel, the newest kernel on the disk is taken with its initial ramdisk, and a command line
+with the right root= and a serial console; --initrd and --cmdline replace what is found.")]
 pub struct Import {
     /// The disk image, or a block device
     pub file: PathBuf,
@@ -39,6 +42,9 @@ pub struct Import {
     pub backing: Vec<PathBuf>,
     #[command(flatten)]
     pub boot: Boot,
+    /// Take it as data: look for no kernel on it
+    #[arg(long, conflicts_with_all = ["kernel", "initrd", "cmdline"])]
+    pub no_boot: bool,
 }
 
 #[derive(Debug, Args)]

@@ -99,6 +99,7 @@ fn import(store: &mut Store, dir: &Path) -> Result<Image> {
         kernel: Some(kernel),
         initrd: None,
         cmdline: None,
+        search: false,
     };
     let image = store.import(&request, &mut |_, _| ControlFlow::Continue(()))?;
     std::fs::remove_file(base).context("cannot remove the imported file")?;

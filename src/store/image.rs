@@ -11,6 +11,7 @@ use blockdev::base::{Base, Digest, Identity};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
+use super::discover::Found;
 use super::draft::{Busy, Trash};
 use super::edit;
 use super::fault;
@@ -46,10 +47,13 @@ pub struct Record {
     pub kernel: Option<Digest>,
     /// BLAKE3 of the initial ramdisk, when there is one.
     pub initrd: Option<Digest>,
-    /// The kernel's command line, when one was given.
+    /// The kernel's command line, when there is one.
     pub cmdline: Option<String>,
     /// What the base is known by.
     pub base: Identity,
+    /// What was found on the disk, where a system was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
     /// What people wrote about it.
     #[serde(default)]
     pub notes: String,

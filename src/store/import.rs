@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,11 +10,12 @@ use blockdev::copy::{Source, Watch};
 use blockdev::foreign::{self, Layer};
 
 use super::Store;
+use super::discover::{self, Booted, store_file, store_kernel};
 use super::draft::{Busy, Draft};
 use super::fault;
-use super::image::{BASE, INITRD, Image, KERNEL, RECORD, Record};
+use super::image::{BASE, INITRD, Image, RECORD, Record};
 use super::name::Name;
-use super::paths::{self, RECORD_VERSION, save, sync_dir};
+use super::paths::{RECORD_VERSION, save, sync_dir};
 use super::time::Timestamp;
 use crate::failure::Failure;
 
@@ -32,6 +32,8 @@ pub struct Import {
     pub initrd: Option<PathBuf>,
     /// The kernel's command line.
     pub cmdline: Option<String>,
+    /// Look for a system on the disk, where no kernel is given.
+    pub search: bool,
 }
 
 impl Store {
@@ -75,15 +77,21 @@ fn fill(draft: &Draft, from: &Import, source: Box<dyn Source>, watch: Watch<'_>)
     let kernel = from.kernel.as_deref().map(|path| store_kernel(draft, path)).transpose()?;
     let initrd = from.initrd.as_deref().map(|path| store_initrd(draft, path)).transpose()?;
     let base = blockdev::base::import_from(source, &draft.file(BASE), watch)?;
+    let given = Booted { kernel, initrd, cmdline: from.cmdline.clone() };
+    let (boot, found) = match from.search && from.kernel.is_none() {
+        true => discover::discover(draft, given).map(|(boot, found)| (boot, Some(found)))?,
+        false => (given, None),
+    };
     let mut record = Record {
         version: RECORD_VERSION,
         name: from.name.clone(),
         digest: String::new(),
         created: Timestamp::now(),
-        kernel,
-        initrd,
-        cmdline: from.cmdline.clone(),
+        kernel: boot.kernel,
+        initrd: boot.initrd,
+        cmdline: boot.cmdline,
         base,
+        found,
         notes: String::new(),
         labels: BTreeMap::new(),
         protected: false,
@@ -93,21 +101,7 @@ fn fill(draft: &Draft, from: &Import, source: Box<dyn Source>, watch: Watch<'_>)
     Ok(record)
 }
 
-fn store_kernel(draft: &Draft, path: &Path) -> Result<Digest> {
-    let bytes = match vmm::boot::unpack(path)? {
-        Some(unpacked) => unpacked,
-        None => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
-    };
-    store_file(draft, KERNEL, &bytes)
-}
-
 fn store_initrd(draft: &Draft, path: &Path) -> Result<Digest> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     store_file(draft, INITRD, &bytes)
-}
-
-fn store_file(draft: &Draft, name: &str, bytes: &[u8]) -> Result<Digest> {
-    let file = paths::write_new(&draft.file(name), bytes)?;
-    file.set_permissions(fs::Permissions::from_mode(0o444))?;
-    Ok(blake3::hash(bytes).to_hex().to_string())
 }

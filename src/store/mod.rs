@@ -15,6 +15,7 @@ pub mod clone;
 mod commit;
 pub mod customize;
 pub mod discard;
+pub mod discover;
 mod draft;
 pub mod edit;
 mod export;

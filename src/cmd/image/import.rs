@@ -11,6 +11,7 @@ use crate::args::{self, Format};
 use crate::cmd::App;
 use crate::console::Signals;
 use crate::output::{self, Style, progress};
+use crate::store::discover::Found;
 use crate::store::import::Import;
 
 /// Copies a disk image, and what it stands on, into the store as one raw base.
@@ -25,6 +26,7 @@ pub fn import(app: &App, args: args::Import, formats: &[Format]) -> Result<()> {
             kernel: args.boot.kernel,
             initrd: args.boot.initrd,
             cmdline: args.boot.cmdline,
+            search: !args.no_boot,
         };
         let bar = progress::bytes(format!("importing {}", request.name), app.quiet);
         let image = app.store()?.import(&request, &mut progress::watch(&bar, &signals));
@@ -32,10 +34,30 @@ pub fn import(app: &App, args: args::Import, formats: &[Format]) -> Result<()> {
         image
     };
     let record = import().context(cannot)?.record;
+    if let Some(found) = record.found.as_ref().filter(|_| !app.quiet) {
+        eprintln!("offshoot: {}: {}", record.name, describe(found));
+    }
     match app.style {
         Style::Json => output::print_json(&record),
         Style::Names | Style::Table => output::print(&format!("{}\n", record.name)),
     }
+}
+
+/// What was found, in one line.
+fn describe(found: &Found) -> String {
+    let Some(kernel) = &found.kernel else {
+        let notes = found.notes.join("; ");
+        return format!("data only: {notes}; to boot it, give --kernel, --initrd and --cmdline");
+    };
+    let name = found.system.as_deref().unwrap_or("a Linux system");
+    let root = found.root.iter().map(|root| format!(" on {root}"));
+    let initrd = found.initrd.iter().map(|initrd| format!(", initrd {initrd}"));
+    let options = found.cmdline_from.iter().map(|from| format!(", options from {from}"));
+    let others = Some(found.others.join(", ")).filter(|others| !others.is_empty());
+    let others = others.iter().map(|others| format!("; not taken: {others}"));
+    let notes = found.notes.iter().map(|note| format!("; {note}"));
+    let parts = root.chain([format!(": kernel {kernel}")]).chain(initrd).chain(options);
+    name.to_owned() + &parts.chain(others).chain(notes).collect::<String>()
 }
 
 /// What the file is, when that was said.

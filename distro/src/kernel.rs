@@ -1,0 +1,154 @@
+//! Kernels in a filesystem, and the initial ramdisk of each, by the names distributions give them.
+//!
+//! | | kernel | initial ramdisk |
+//! |---|---|---|
+//! | Debian, Ubuntu | `vmlinuz-6.1.0-18-amd64` | `initrd.img-6.1.0-18-amd64` |
+//! | Fedora, RHEL | `vmlinuz-6.5.6-300.fc39.x86_64` | `initramfs-6.5.6-300.fc39.x86_64.img` |
+//! | openSUSE | `vmlinuz-6.4.0-150600.21-default` | `initrd-6.4.0-150600.21-default` |
+//! | Arch | `vmlinuz-linux` | `initramfs-linux.img` |
+//! | Alpine | `vmlinuz-virt` | `initramfs-virt` |
+
+use std::cmp::Ordering;
+
+use crate::error::Result;
+use crate::files::Tree;
+use crate::version;
+
+/// What a kernel's file is called before its version.
+const NAMES: [&str; 4] = ["vmlinuz", "vmlinux", "bzImage", "kernel"];
+/// Not to boot, or no kernel.
+const NOT: [&str; 6] = ["rescue", ".old", ".sig", ".hmac", ".bak", ".efi"];
+
+/// A kernel's file in a filesystem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kernel {
+    /// Its path; no link.
+    pub path: String,
+    /// What follows its name: a version, or a flavour. May be empty.
+    pub version: String,
+    /// Its initial ramdisk's path, where there is one.
+    pub initrd: Option<String>,
+}
+
+impl Kernel {
+    /// By which the best one is the last: numbered ones by their numbers, before them flavours.
+    pub fn compare(&self, other: &Kernel) -> Ordering {
+        let numbered = |kernel: &Kernel| kernel.version.starts_with(|c: char| c.is_ascii_digit());
+        match (numbered(self), numbered(other)) {
+            (true, true) => version::compare(&self.version, &other.version),
+            (false, false) => flavour(&self.version).cmp(&flavour(&other.version)),
+            (a, b) => a.cmp(&b),
+        }
+    }
+
+    /// The last part of its path.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+}
+
+/// The one made for virtual machines, else the one with the plainest name.
+fn flavour(name: &str) -> impl Ord + use<> {
+    (name == "virt", std::cmp::Reverse((name.len(), name.to_owned())))
+}
+
+/// The kernels in a folder, the best one first.
+pub(crate) fn find(tree: &Tree, folder: &str) -> Result<Vec<Kernel>> {
+    let mut kernels: Vec<Kernel> = Vec::new();
+    for name in tree.names(folder)? {
+        let Some(version) = version_of(&name) else { continue };
+        let Some((path, _)) = tree.file(&format!("{folder}/{name}"))? else { continue };
+        if kernels.iter().any(|kernel| kernel.path == path) {
+            continue;
+        }
+        // A link's own name says less than the file's.
+        let target = path.rsplit('/').next().and_then(version_of);
+        let version = target.unwrap_or(version).to_owned();
+        let initrd = initrd(tree, folder, &path, &version)?;
+        kernels.push(Kernel { path, version, initrd });
+    }
+    kernels.sort_by(|a, b| b.compare(a));
+    Ok(kernels)
+}
+
+/// What follows a kernel's name; `None` for the name of something else.
+fn version_of(name: &str) -> Option<&str> {
+    if NOT.iter().any(|not| name.contains(not)) {
+        return None;
+    }
+    let rest = NAMES.iter().find_map(|kernel| name.strip_prefix(kernel))?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('-') }
+}
+
+/// The initial ramdisk beside a kernel: in its own folder, or in that of the link to it.
+fn initrd(tree: &Tree, folder: &str, kernel: &str, version: &str) -> Result<Option<String>> {
+    let own = kernel.rsplit_once('/').map_or("", |(own, _)| own);
+    let names = match version {
+        "" => ["initrd.img", "initrd", "initramfs.img", "initramfs", "initrd.gz"].map(String::from),
+        version => [
+            format!("initrd.img-{version}"),
+            format!("initramfs-{version}.img"),
+            format!("initramfs-{version}"),
+            format!("initrd-{version}"),
+            format!("initrd-{version}.img"),
+        ],
+    };
+    for name in &names {
+        for folder in [own, folder] {
+            if let Some((path, _)) = tree.file(&format!("{folder}/{name}"))? {
+                return Ok(Some(path));
+            }
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::memory::Memory;
+
+    fn kernels(files: Memory, folder: &str) -> Vec<(String, Option<String>)> {
+        let kernels = find(&Tree::new(files), folder).expect("it can be read");
+        kernels.into_iter().map(|kernel| (kernel.path, kernel.initrd)).collect()
+    }
+
+    fn files(names: &[&str]) -> Memory {
+        names.iter().fold(Memory::default(), |files, name| files.file(&format!("/boot/{name}"), ""))
+    }
+
+    /// The best kernel of a `/boot` with these files, and its initial ramdisk.
+    fn best(names: &[&str]) -> (String, String) {
+        let (kernel, initrd) = kernels(files(names), "/boot").swap_remove(0);
+        let name = |path: String| path.strip_prefix("/boot/").unwrap_or_default().to_owned();
+        (name(kernel), initrd.map(name).unwrap_or_default())
+    }
+
+    #[test]
+    fn newest_kernel_comes_with_its_own_ramdisk() {
+        let is = |names: &[&str], kernel: &str, initrd: &str| {
+            assert_eq!(best(names), (kernel.to_owned(), initrd.to_owned()));
+        };
+        let debian = ["vmlinuz-6.1.0-9-amd64", "initrd.img-6.1.0-9-amd64", "config-6.1.0-18-amd64"];
+        let newer = ["vmlinuz-6.1.0-18-amd64", "initrd.img-6.1.0-18-amd64", "vmlinuz.old"];
+        is(&[debian, newer].concat(), newer[0], newer[1]);
+        let fedora = ["vmlinuz-6.5.6-300.fc39", "initramfs-6.5.6-300.fc39.img"];
+        let others = ["vmlinuz-0-rescue-f00", ".vmlinuz-6.5.6-300.fc39.hmac", "System.map-6.9"];
+        is(&[&fedora[..], &others].concat(), fedora[0], fedora[1]);
+        let arch = ["vmlinuz-linux", "initramfs-linux.img", "initramfs-linux-fallback.img"];
+        is(&[&arch[..], &["vmlinuz-linux-lts"]].concat(), arch[0], arch[1]);
+        is(&["vmlinuz-lts", "vmlinuz-virt", "initramfs-virt"], "vmlinuz-virt", "initramfs-virt");
+        is(&["bzImage"], "bzImage", "");
+    }
+
+    #[test]
+    fn links_in_the_root_folder_lead_to_one_kernel() {
+        let files = files(&["vmlinuz-6.1.0-9-amd64", "initrd.img-6.1.0-9-amd64"])
+            .link("/vmlinuz", "boot/vmlinuz-6.1.0-9-amd64")
+            .link("/vmlinuz.old", "boot/vmlinuz-6.1.0-9-amd64")
+            .link("/initrd.img", "boot/initrd.img-6.1.0-9-amd64");
+        let found = kernels(files, "");
+        let initrd = Some("/boot/initrd.img-6.1.0-9-amd64".to_owned());
+        assert_eq!(found, [("/boot/vmlinuz-6.1.0-9-amd64".to_owned(), initrd)]);
+    }
+}
