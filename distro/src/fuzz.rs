@@ -45,3 +45,6 @@ fn sum(disk: &mut [u8]) {
         disk[528..532].copy_from_slice(&crc.to_le_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests;

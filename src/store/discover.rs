@@ -9,13 +9,12 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use blockdev::base::Digest;
-use distro::{DiskFile, System};
+use distro::{DiskFile, Place, System};
 use serde::{Deserialize, Serialize};
 
 use super::draft::Draft;
 use super::image::{BASE, INITRD, KERNEL};
 use super::paths;
-use crate::failure;
 
 /// Where the kernel lies until it is unpacked.
 const PACKED: &str = "kernel.packed";
@@ -30,7 +29,7 @@ pub struct Found {
     /// The partition of its root filesystem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
-    /// The kernel that was taken: its path and partition.
+    /// The kernel that was taken: its path, and its partition if that is not the root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
     /// The initial ramdisk that was taken.
@@ -73,22 +72,35 @@ pub(super) fn discover(draft: &Draft, given: Booted) -> Result<(Booted, Found)> 
         Ok(booted) => Ok((booted, describe(system, notes))),
         Err(error) if writing(&error) => Err(error),
         Err(error) => {
-            notes.push(format!("{}: {}", system.kernel, failure::text(&error)));
+            notes.push(format!("{}: {}", system.kernel, why(&error)));
             Ok((given, Found { system: Some(system.name), notes, ..Found::default() }))
         }
     }
 }
 
 fn describe(system: System, notes: Vec<String>) -> Found {
+    // Where it is needs saying only where that is not the root.
+    let place = |place: &Place| match system.root.as_ref() == Some(&place.volume) {
+        true => place.path.clone(),
+        false => place.to_string(),
+    };
+    let kernel = Some(place(&system.kernel));
+    let initrd = system.initrd.as_ref().map(place);
     Found {
         system: (!system.name.is_empty()).then_some(system.name),
         root: system.root,
-        kernel: Some(system.kernel.to_string()),
-        initrd: system.initrd.map(|initrd| initrd.to_string()),
+        kernel,
+        initrd,
         cmdline_from: system.cmdline_from,
         others: system.others,
         notes,
     }
+}
+
+/// The reasons, without the name of a file that nobody has seen.
+fn why(error: &anyhow::Error) -> String {
+    let named = usize::from(error.downcast_ref::<vmm::boot::Error>().is_some());
+    error.chain().skip(named).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Whether the failure is this machine's, not the image's.

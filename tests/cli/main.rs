@@ -8,6 +8,7 @@ mod crash;
 mod customize;
 mod damage;
 mod demo;
+mod distro;
 mod faults;
 mod foreign;
 mod full;

@@ -37,16 +37,8 @@ pub struct Guest {
 impl Guest {
     /// Makes what is missing. Inside the emulated host everything was brought along.
     pub fn prepare() -> Guest {
-        let recipe = Path::new(RECIPES).join("guest");
-        if recipe.exists() {
-            let made = Command::new(&recipe).stdout(Stdio::null()).status();
-            let status = made.expect("bash is there");
-            assert!(status.success(), "{} ended with {status}", recipe.display());
-        }
-        let folder = env::var_os("OFFSHOOT_LINUX").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/linux"),
-            PathBuf::from,
-        );
+        run_recipe("guest");
+        let folder = folder();
         let guest = Guest {
             bzimage: folder.join("kernel/vmlinuz"),
             vmlinux: folder.join("kernel/vmlinux"),
@@ -59,6 +51,28 @@ impl Guest {
         }
         guest
     }
+}
+
+/// An ordinary disk image of Debian, a qcow2. Inside the emulated host it was brought along.
+pub fn debian_image() -> PathBuf {
+    run_recipe("debian-image");
+    folder().join("debian.qcow2")
+}
+
+/// Runs a recipe, which makes what is missing.
+fn run_recipe(name: &str) {
+    let recipe = Path::new(RECIPES).join(name);
+    if recipe.exists() {
+        let made = Command::new(&recipe).stdout(Stdio::null()).status();
+        let status = made.expect("bash is there");
+        assert!(status.success(), "{} ended with {status}", recipe.display());
+    }
+}
+
+/// Where the recipes keep what they make.
+fn folder() -> PathBuf {
+    env::var_os("OFFSHOOT_LINUX")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/linux"), PathBuf::from)
 }
 
 /// Writes a file in one step: other test programs may run beside this one.
@@ -100,9 +114,9 @@ fn run_in_emulated_host(guest: &Guest) -> u8 {
     command.args(["-t", SECONDS, "-l"]).arg(guest.initrd.with_file_name("emulated-host.log"));
     let offshoot = Path::new(env!("CARGO_BIN_EXE_offshoot"));
     let e2fsck = Path::new("e2fsck");
-    for file in
-        [&myself, offshoot, e2fsck, &guest.bzimage, &guest.vmlinux, &guest.initrd, &guest.base]
-    {
+    let debian = debian_image();
+    let guest = [&guest.bzimage, &guest.vmlinux, &guest.initrd, &guest.base, &debian];
+    for file in [&myself, offshoot, e2fsck].into_iter().chain(guest.map(PathBuf::as_path)) {
         command.arg("-p").arg(file);
     }
     command.arg("env");

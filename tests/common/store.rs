@@ -1,7 +1,7 @@
 //! The real binary with a store of its own.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -142,6 +142,19 @@ impl Follower {
             if self.seen[start..].trim_end() == line {
                 return;
             }
+        }
+    }
+
+    /// Reads on until these words have been said; their line need not have ended.
+    #[track_caller]
+    pub fn wait_for_words(&mut self, words: &str) {
+        let mut said = Vec::new();
+        while !said.ends_with(words.as_bytes()) {
+            let mut byte = [0];
+            let read = self.lines.read(&mut byte).expect("a console can be read");
+            self.seen.push_str(&String::from_utf8_lossy(&byte[..read]));
+            assert!(read > 0, "it ended before it said {words:?}; its console:\n{}", self.seen);
+            said.push(byte[0]);
         }
     }
 }

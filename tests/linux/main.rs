@@ -10,6 +10,7 @@ mod common;
 mod boot;
 mod customize;
 mod disk;
+mod distro;
 mod ending;
 mod guest;
 
@@ -28,7 +29,7 @@ macro_rules! cases {
     ($($module:ident::$case:ident,)*) => { [$((stringify!($case), $module::$case as Case)),*] };
 }
 
-const CASES: [(&str, Case); 13] = cases![
+const CASES: [(&str, Case); 14] = cases![
     disk::clones_keep_their_writes_on_one_vcpu,
     disk::clones_keep_their_writes_on_two_vcpus,
     disk::synced_files_survive_a_killed_monitor,

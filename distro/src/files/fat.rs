@@ -91,7 +91,9 @@ impl Fat {
     ) -> Result<u64> {
         let mut left = len;
         let mut cluster = Some(first).filter(|first| self.holds(*first));
-        while let Some(here) = cluster.filter(|_| left > 0) {
+        // A longer chain goes in a circle.
+        for _ in 0..self.clusters {
+            let Some(here) = cluster.filter(|_| left > 0) else { break };
             let size = usize::try_from(left).map_or(self.cluster, |left| left.min(self.cluster));
             let at = self.data + u64::from(here - 2) * self.cluster as u64;
             take(&self.window.vec(at, size).map_err(Error::Read)?)?;
@@ -238,3 +240,6 @@ fn name(entry: &[u8], long: &[u16]) -> String {
     let (stem, ending) = (text(&array::<8>(entry, 0)), text(&array::<3>(entry, 8)));
     if ending.is_empty() { stem } else { format!("{stem}.{ending}") }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
