@@ -53,3 +53,6 @@ pub(crate) fn read(disk: &Window) -> Option<Table> {
     }
     Some(table.table)
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,7 @@ fn image(text: &str) -> image::Record {
             mtime_ns: 0,
             inode: 1,
         },
+        found: None,
         notes: String::new(),
         labels: BTreeMap::new(),
         protected: false,
