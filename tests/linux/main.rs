@@ -30,6 +30,7 @@ macro_rules! cases {
 }
 
 const CASES: [(&str, Case); 14] = cases![
+    distro::debian_image_boots_to_a_login_and_clones_keep_apart,
     disk::clones_keep_their_writes_on_one_vcpu,
     disk::clones_keep_their_writes_on_two_vcpus,
     disk::synced_files_survive_a_killed_monitor,
