@@ -73,6 +73,7 @@ impl Chain {
             Some(delta) => Error::Parent { delta: delta.clone(), source: Box::new(error) },
             None => error,
         })?;
+        let delta = delta.map(|delta| if spec.ephemeral { delta.ephemeral() } else { delta });
         Ok(Chain { base, frozen, delta })
     }
 

@@ -73,16 +73,30 @@ impl Info {
 /// The file exists, the size is wrong, or the filesystem refuses. Nothing is left behind.
 pub fn create(path: &Path, size: u64, parent: &Parent) -> Result<Uuid> {
     let header = new_header(size, parent)?;
+    create_with(path, &header)?;
+    Ok(header.uuid)
+}
+
+fn create_with(path: &Path, header: &Header) -> Result<()> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
     let file = File::from(file.map_err(io::Error::from).map_err(Error::create(path))?);
-    let result = format(&FileStorage::new(file), &header);
+    let result = format(&FileStorage::new(file), header);
     if result.is_err() {
         // We made it a moment ago, and it is no delta yet. The first error is the one to tell.
         let _ = fs::remove_file(path);
     }
-    result.map_err(Error::create(path))?;
-    Ok(header.uuid)
+    result.map_err(Error::create(path))
+}
+
+/// Creates at `path` the delta that `heading` is of as it was when it was new: empty, and otherwise
+/// the same. It is to take that one's place, and nobody has that one open. Nothing is synced.
+///
+/// # Errors
+/// The file exists, or the filesystem refuses. Nothing is left behind.
+pub fn create_anew(path: &Path, heading: &Heading) -> Result<()> {
+    let header = Header::new(heading.uuid, heading.size, heading.parent.clone());
+    create_with(path, &header)
 }
 
 fn new_header(size: u64, parent: &Parent) -> Result<Header> {

@@ -366,10 +366,16 @@ impl Layers {
         }
     }
 
+    /// As [`sync`](Layers::sync), unless what is written is not to last.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let ephemeral = self.delta.as_ref().is_some_and(|delta| delta.is_ephemeral());
+        if ephemeral { Ok(()) } else { self.sync() }
+    }
+
     /// Makes everything durable whose `Done` has been returned.
     ///
     /// What was written before a snapshot is durable first: nothing durable stands on what is not.
-    pub(crate) fn flush(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         for delta in &self.recent {
             #[cfg(test)]
             if seeded(Bug::TopDoesNotWait) {

@@ -37,6 +37,11 @@ pub struct StackSpec {
     pub owners: Option<PathBuf>,
     /// The writable layer on top; without one the disk is read-only.
     pub delta: Option<PathBuf>,
+    /// What is written to the delta is not to outlast the stack: flushes and closing make nothing
+    /// durable, and it is as empty to the next who opens it. Snapshots and operations on layers are
+    /// as durable as ever, and the delta keeps what they took up.
+    #[serde(default)]
+    pub ephemeral: bool,
 }
 
 /// How bytes are moved.

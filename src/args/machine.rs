@@ -44,6 +44,9 @@ pub struct Machine {
     /// What to tell the guest, in TOML: host name, users, keys, files, commands, network
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
+    /// Clean at every start: what it writes is never made durable, and goes when it ends
+    #[arg(long)]
+    pub ephemeral: bool,
     #[command(flatten)]
     pub boot: Boot,
 }
@@ -63,7 +66,7 @@ pub struct Clone {
     #[arg(long, conflicts_with = "spec")]
     pub keep_identity: bool,
     /// Copy all of the disk and the kernel: the clone needs nothing of its source any more
-    #[arg(long)]
+    #[arg(long, conflicts_with = "ephemeral")]
     pub full: bool,
     /// Start them
     #[arg(long)]
@@ -79,7 +82,7 @@ pub struct Run {
     pub source: Source,
     /// The clone's name [default: the next of SOURCE-1, SOURCE-2, ...]
     pub name: Option<Name>,
-    /// Remove the clone when it ends
+    /// Remove the clone when it ends; it is --ephemeral, too
     #[arg(long)]
     pub rm: bool,
     /// Stop it after this time, as 60s or 5m, and end with 124

@@ -118,6 +118,7 @@ fn clone(store: &mut Store, image: &Image, count: u32) -> Result<Vec<Ship>> {
         notes: String::new(),
         labels: std::collections::BTreeMap::default(),
         spec: None,
+        ephemeral: false,
         keep_identity: false,
     };
     let mut ships = Vec::new();

@@ -160,6 +160,7 @@ fn clone_request(source: Source, names: Names, machine: args::Machine) -> Result
         notes: machine.notes,
         labels: machine.labels.into_iter().collect(),
         spec: machine.spec.as_deref().map(load_spec).transpose()?,
+        ephemeral: machine.ephemeral,
         keep_identity: false,
     })
 }

@@ -25,7 +25,8 @@ fn run_clone(app: &App, args: args::Run) -> Result<u8> {
     // Before there is anything to leave behind.
     let signals = Signals::catch()?;
     let names = args.name.map_or(Names::Next(1), |name| Names::Given(vec![name]));
-    let request = clone_request(args.source, names, args.machine)?;
+    let mut request = clone_request(args.source, names, args.machine)?;
+    request.ephemeral |= args.rm;
     let mut store = app.store()?;
     let vms = store.clone(&request, monitor::writer)?.vms;
     let [vm] = vms.as_slice() else { unreachable!("one name was asked for") };

@@ -140,6 +140,7 @@ impl Reader<'_> {
             notes: table.notes.map(|text| text.0.0).unwrap_or_default(),
             labels: self.labels(&name, table.labels)?,
             spec: table.spec.map(|path| self.spec(&path)).transpose()?,
+            ephemeral: table.ephemeral,
             keep_identity: false,
         };
         Ok(Group { name, request, names, start: table.start.unwrap_or(true), after })

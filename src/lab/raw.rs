@@ -42,6 +42,8 @@ pub struct Group {
     pub labels: BTreeMap<Spanned<Text<Plain>>, Text<Plain>>,
     pub start: Option<bool>,
     #[serde(default)]
+    pub ephemeral: bool,
+    #[serde(default)]
     pub after: Vec<Spanned<Name>>,
 }
 

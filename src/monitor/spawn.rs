@@ -46,6 +46,9 @@ pub struct Monitor {
 pub fn start(store: &Store, vm: &Vm, image: Option<&Image>, settings: Settings) -> Result<Monitor> {
     let mut lock = Lock::take(&vm.dir)?;
     store.settle_stopped(vm, &lock)?;
+    if vm.record.ephemeral {
+        store.clean(vm, &lock)?;
+    }
     let spec = spec(vm, image, store.stack(vm)?, settings.cmdline)?;
     // From here on there may be data in it, so it must not be forgotten.
     store.sync_vm(vm)?;
@@ -171,6 +174,7 @@ pub fn spec(
         Some(custom) => format!("{} {cmdline}", custom.cmdline),
         None => cmdline,
     };
+    let stack = StackSpec { ephemeral: record.ephemeral, ..stack };
     let disk = vmm::spec::DiskSpec { id: record.id(), stack, queues: None, engine: Engine::Auto };
     let seed = vm.seed()?.map(|base| vmm::spec::DiskSpec {
         id: "cidata".into(),

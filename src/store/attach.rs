@@ -165,6 +165,7 @@ fn record(image: &Image, disk_size: u64, settings: Settings) -> Record {
         boot: Boot { kernel: None, initrd: None, cmdline: settings.cmdline },
         labels: settings.labels,
         protected: false,
+        ephemeral: false,
         identity: None,
         custom: None,
     }

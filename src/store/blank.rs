@@ -131,6 +131,7 @@ fn record(
         boot: boot(origin, &request.boot),
         labels: request.labels.clone(),
         protected: false,
+        ephemeral: request.ephemeral,
         identity: Some(role.identity.clone()),
         custom: role.custom.clone(),
     }

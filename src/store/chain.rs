@@ -108,7 +108,7 @@ impl Chain {
             base: self.image.as_ref().map(Image::base),
             frozen: self.frozen.iter().map(Layer::delta).collect(),
             owners: self.frozen.last().map(Layer::owners),
-            delta: None,
+            ..StackSpec::default()
         }
     }
 }

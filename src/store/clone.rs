@@ -73,6 +73,8 @@ pub struct CloneRequest {
     pub labels: BTreeMap<String, String>,
     /// What their guests are told; the source's own where not said.
     pub spec: Option<Spec>,
+    /// Whether they are clean at every start.
+    pub ephemeral: bool,
     /// Whether they are to be true copies of the source, under other names.
     pub keep_identity: bool,
 }

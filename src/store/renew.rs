@@ -3,15 +3,20 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use blockdev::delta::Parent;
+use blockdev::delta::{self, Parent, ParentKind};
 use uuid::Uuid;
 
 use super::Store;
 use super::draft::Busy;
 use super::fault;
 use super::layer::sync_file;
+use super::lock::Lock;
 use super::paths::sync_dir;
 use super::vm::Vm;
+use crate::failure::{Code, Failure};
+
+/// Bytes on the disk of a delta nobody has written to, at most.
+const CLEAN: u64 = 64 << 10;
 
 impl Store {
     /// Puts an empty delta of a disk of `size` bytes on `parent` in the place of a VM's own,
@@ -37,5 +42,27 @@ impl Store {
         sync_dir(&vm.dir)?;
         fault::point("delta-replaced");
         Ok(())
+    }
+
+    /// Empties the delta of an ephemeral VM nobody runs, whatever became of it. Nothing is synced:
+    /// what a power failure leaves is cleaned at the next start.
+    ///
+    /// # Errors
+    /// It stands on nothing it could be like, or its delta cannot be made anew.
+    pub fn clean(&self, vm: &Vm, _lock: &Lock) -> Result<()> {
+        let found = delta::inspect(&vm.delta())?;
+        if found.parent.kind == ParentKind::Nothing {
+            let what = "it is ephemeral and stands on nothing, so there is no clean state";
+            return Err(Failure::new(Code::Integrity, what).into());
+        }
+        if found.owned_blocks == 0 && found.bytes_on_disk <= CLEAN {
+            return Ok(());
+        }
+        let _busy = Busy::enter(&self.paths)?;
+        let draft = self.paths.tmp().join(format!("delta-{}", Uuid::new_v4().simple()));
+        delta::create_anew(&draft, &vm.heading()?)?;
+        fault::point("delta-cleaned");
+        let to = vm.delta();
+        fs::rename(&draft, &to).with_context(|| format!("cannot replace {}", to.display()))
     }
 }

@@ -22,8 +22,13 @@ impl Store {
     /// Gives a VM's delta everything it needs from below: it stands on nothing then.
     ///
     /// # Errors
-    /// There is no room, or `watch` broke it off; it can be begun again.
+    /// It is ephemeral, there is no room, or `watch` broke it off; it can be begun again.
     pub fn flatten(&mut self, vm: &Vm, writer: &Writer, watch: Watch<'_>) -> Result<()> {
+        if vm.record.ephemeral {
+            let what = "it is ephemeral: at its next start it is to be what it stands on";
+            let hint = format!("offshoot clone --full {}", vm.record.name);
+            return Err(Failure::in_use(what).hint(hint).into());
+        }
         self.settled(vm, writer)?;
         match writer {
             Writer::Nobody(_) => Stack::open(&self.stack(vm)?)?.flatten(Pace::Full, watch)?,

@@ -62,6 +62,9 @@ pub struct Record {
     /// It is not removed or taken back before somebody says otherwise.
     #[serde(default)]
     pub protected: bool,
+    /// It is clean at every start: what it writes goes when it ends.
+    #[serde(default)]
+    pub ephemeral: bool,
     /// Who it is; absent from records of older stores.
     #[serde(default)]
     pub identity: Option<Identity>,

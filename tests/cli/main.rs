@@ -9,6 +9,7 @@ mod customize;
 mod damage;
 mod demo;
 mod distro;
+mod ephemeral;
 mod faults;
 mod foreign;
 mod full;

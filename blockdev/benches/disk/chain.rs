@@ -49,7 +49,8 @@ impl Chain {
         let delta = dir.join("delta-1");
         delta::create(&delta, DISK, parent)?;
         let owners = Some(dir.join("owners"));
-        Ok(Chain { spec: StackSpec { base, frozen: vec![], owners, delta: Some(delta) }, dir })
+        let delta = Some(delta);
+        Ok(Chain { spec: StackSpec { base, owners, delta, ..StackSpec::default() }, dir })
     }
 
     /// Freezes the top and makes a delta on it.

@@ -44,6 +44,8 @@ pub(crate) struct Delta {
     lock_owned: AtomicBool,
     /// All of a closed delta is durable.
     settled: AtomicBool,
+    /// What is written to it is not to last.
+    ephemeral: bool,
     failed: OnceLock<Arc<Error>>,
 }
 
@@ -79,8 +81,20 @@ impl Delta {
             gate: Arc::default(),
             lock_owned: AtomicBool::new(false),
             settled: AtomicBool::new(false),
+            ephemeral: false,
             failed: OnceLock::new(),
         })
+    }
+
+    /// The same, but what is written to it is not to last: unless something else makes it durable,
+    /// it is empty again when it is closed.
+    pub(crate) fn ephemeral(mut self) -> Delta {
+        self.ephemeral = true;
+        self
+    }
+
+    pub(crate) fn is_ephemeral(&self) -> bool {
+        self.ephemeral
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -298,7 +312,7 @@ impl Drop for Delta {
     /// An orderly end loses nothing, flushed or not: data is with the host's kernel already, but
     /// bits would go with this process.
     fn drop(&mut self) {
-        if self.failed.get().is_some() || !self.bitmap.has_pending() {
+        if self.ephemeral || self.failed.get().is_some() || !self.bitmap.has_pending() {
             return;
         }
         if let Err(error) = self.flush() {

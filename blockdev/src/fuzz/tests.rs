@@ -172,6 +172,7 @@ fn stack_seeds() -> Vec<Seed> {
         frozen: vec!["layers/a/delta".into()],
         owners: Some("layers/a/owners".into()),
         delta: Some("vms/é/delta".into()),
+        ephemeral: false,
     };
     vec![
         ("stack", "one-layer", bottom.encode().into()),

@@ -82,7 +82,7 @@ impl Stack {
         if seeded(Bug::RelinkBeforeFlush) {
             delta.relink(parent.clone())?;
         }
-        layers.flush()?;
+        layers.sync()?;
         delta.relink(parent)?;
         self.current.publish(target.under(delta));
         Ok(())

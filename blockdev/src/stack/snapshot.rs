@@ -41,8 +41,10 @@ impl Stack {
         if !new.is_empty() {
             return Err(Error::NotEmpty { path: new.path().into() });
         }
-        // What is durable already need not be waited for by the first flush after the pause.
+        // What is durable already need not be waited for by the first flush after the pause. Where
+        // nothing was to last, all of it waits for the freezing: that comes after the pause, too.
         layers.flush()?;
+        let new = if old.is_ephemeral() { new.ephemeral() } else { new };
         let next = layers.with_top(Arc::new(new));
         let begun = Instant::now();
         old.close();

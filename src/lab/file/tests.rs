@@ -29,14 +29,14 @@ fn groups_are_in_the_order_of_the_file_and_stages_in_that_of_after() {
 #[test]
 fn what_a_group_says_is_what_its_clones_are() {
     let text = "name = 'x'\n[groups.a]\nsource = 'web@s1'\nnames = 'pc-{n:02}'\ncount = 1\n\
-                cpus = 2\nmemory = '1G'\ndisk_size = '2G'\nlabels = { room = '1' }\nstart = false\n";
+                cpus = 2\nmemory = '1G'\ndisk_size = '2G'\nlabels = { room = '1' }\nstart = false\nephemeral = true\n";
     let lab = lab(text).expect("a lab");
     let group = &lab.groups[0];
     assert_eq!(group.request.source.to_string(), "web@s1");
     assert_eq!(group.names, ["pc-01".parse().expect("a name")]);
     assert_eq!(group.request.memory_mib, Some(1024));
     assert_eq!(group.request.disk_size, Some(2 << 30));
-    assert!(!group.start);
+    assert!(!group.start && group.request.ephemeral);
     let labels: Vec<_> = group.request.labels.iter().map(|(k, v)| (&**k, &**v)).collect();
     assert_eq!(labels, [("lab", "x"), ("lab-group", "a"), ("room", "1")]);
 }

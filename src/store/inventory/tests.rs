@@ -59,6 +59,7 @@ fn vm(text: &str, image: &image::Record) -> vm::Record {
         boot: vm::Boot::default(),
         labels: BTreeMap::from([("key".into(), "value".into())]),
         protected: false,
+        ephemeral: false,
         identity: None,
         custom: None,
     }

@@ -227,3 +227,67 @@ fn a_parent_whose_freeze_a_crash_interrupted_still_carries_its_child() {
     assert_eq!(read(&mut *disk, 0, 4096).unwrap(), [7; 4096]);
     delta::freeze(&line.clone.spec.frozen[0]).unwrap_err();
 }
+
+#[test]
+fn what_is_written_to_an_ephemeral_stack_is_gone_with_it_however_often_it_was_flushed() {
+    let base = pattern(40_960, 3);
+    for engine in ENGINES {
+        let mut clone = Clone::new(&base, 40_960);
+        clone.spec.ephemeral = true;
+        let stack = clone.open();
+        let mut disk = stack.disk(engine).unwrap();
+        write(&mut *disk, 4096, &[7; 8192]).unwrap();
+        run(&mut *disk, Op::Flush).unwrap();
+        stack.flush().unwrap();
+        assert!(read(&mut *disk, 4096, 8192).unwrap() == [7; 8192]);
+        drop((disk, stack));
+        assert_eq!(inspect(&clone.delta()).unwrap().owned_blocks, 0);
+        let found = read(&mut *clone.open().disk(engine).unwrap(), 0, 40_960).unwrap();
+        assert!(found == base);
+    }
+}
+
+#[test]
+fn a_snapshot_of_an_ephemeral_stack_stays_and_what_comes_after_goes() {
+    for engine in ENGINES {
+        let mut line = Line::new(&pattern(40_960, 3), 40_960);
+        line.clone.spec.ephemeral = true;
+        let stack = line.clone.open();
+        let mut disk = stack.disk(engine).unwrap();
+        write(&mut *disk, 4096, &[7; 8192]).unwrap();
+        line.snapshot(&stack, 0);
+        write(&mut *disk, 8192, &[8; 4096]).unwrap();
+        run(&mut *disk, Op::Flush).unwrap();
+        drop((disk, stack));
+        let found = read(&mut *line.clone.open().disk(engine).unwrap(), 4096, 8192).unwrap();
+        assert!(found == [7; 8192]);
+    }
+}
+
+#[test]
+fn an_ephemeral_stack_that_is_flattened_keeps_what_it_had_then() {
+    let mut clone = Clone::new(&pattern(40_960, 3), 40_960);
+    clone.spec.ephemeral = true;
+    let stack = clone.open();
+    let mut disk = stack.disk(Engine::Sync).unwrap();
+    write(&mut *disk, 4096, &[7; 4096]).unwrap();
+    let whole = read(&mut *disk, 0, 40_960).unwrap();
+    stack.flatten(crate::Pace::Full, &mut |_, _| std::ops::ControlFlow::Continue(())).unwrap();
+    drop((disk, stack));
+    let alone = StackSpec { delta: clone.spec.delta.clone(), ..StackSpec::default() };
+    let stack = Stack::open(&alone).unwrap();
+    let found = read(&mut *stack.disk(Engine::Sync).unwrap(), 0, 40_960).unwrap();
+    assert!(found == whole);
+}
+
+#[test]
+fn a_delta_made_anew_is_the_same_but_empty() {
+    let clone = Clone::new(&pattern(40_960, 3), 45_056);
+    let before = delta::heading(&clone.delta()).unwrap();
+    write(&mut *clone.open().disk(Engine::Sync).unwrap(), 0, &[7; 8192]).unwrap();
+    let anew = clone.dir.path().join("anew");
+    delta::create_anew(&anew, &before).unwrap();
+    let after = inspect(&anew).unwrap();
+    assert_eq!(delta::heading(&anew).unwrap(), before);
+    assert_eq!(after.owned_blocks, 0);
+}
