@@ -156,6 +156,8 @@ pub enum Verb {
     /// Labs: clones that are made, started, reset and removed together, as a file says
     #[command(subcommand)]
     Lab(Lab),
+    /// Print what happened in this store, as lines of JSON
+    Events(Events),
     /// Check this host and this store, and say what to do; or do it
     Doctor(Doctor),
     /// Print the version

@@ -2,9 +2,22 @@
 
 use clap::Args;
 
+use super::value::since;
+use crate::store::Timestamp;
+
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// Put in order what can be; what could hold somebody's work is kept
     #[arg(long)]
     pub fix: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Only what happened since: an age, as 10m, or a time, as 2026-11-21T09:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub since: Option<Timestamp>,
+    /// Go on as things happen; without --since, from now
+    #[arg(short, long)]
+    pub follow: bool,
 }

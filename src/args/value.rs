@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::LabelChange;
+use crate::store::Timestamp;
 
 /// A size in bytes, as `20G`.
 pub fn size(text: &str) -> Result<u64, String> {
@@ -53,6 +54,14 @@ pub(super) fn label_change(text: &str) -> Result<LabelChange, String> {
         }
         _ => Err("it must be KEY=VALUE or KEY-".into()),
     }
+}
+
+pub(super) fn since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(age) = humantime::parse_duration(text) {
+        return Timestamp::ago(age).ok_or_else(|| "that is before any time".into());
+    }
+    let time = Timestamp::try_from(text.to_owned());
+    time.map_err(|_| "it is neither an age, as 10m, nor a time, as 2026-11-21T09:00:00Z".into())
 }
 
 #[cfg(test)]

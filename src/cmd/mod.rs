@@ -9,6 +9,7 @@ mod console;
 mod demo;
 mod disk;
 mod doctor;
+mod events;
 mod export;
 mod flatten;
 mod guarded;
@@ -132,6 +133,7 @@ pub fn perform(cli: Cli) -> Result<u8> {
         Verb::Attach(args) => attach::attach(&app, &args)?,
         Verb::Tree(args) => tree::tree(&app, args.name.as_ref())?,
         Verb::Lab(args) => lab::lab(&app, &args)?,
+        Verb::Events(args) => events::events(&app, &args)?,
         Verb::Doctor(args) => return doctor::doctor(&app, &args),
         Verb::Version => version::version(&app)?,
         Verb::Completion { shell } => completion::completion(shell)?,

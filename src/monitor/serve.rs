@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use anyhow::{Context, Result};
 
@@ -15,6 +15,7 @@ use super::job::{self, Job};
 use super::runtime;
 use crate::failure;
 use crate::store::Timestamp;
+use crate::store::events::{self, Event};
 use crate::store::fault;
 use crate::store::lock::{Holder, Lock, Phase};
 
@@ -78,6 +79,7 @@ fn serve(dir: &Path) -> ExitCode {
     if let Err(error) = end.save(dir) {
         log::error!("{}", failure::text(&error));
     }
+    tell(dir, &job.spec.name, "stopped", |event| event.with("end", &end));
     if let Err(error) = &result {
         log::error!("{}", failure::text(error));
         job::report(parent.as_fd(), &Report::of(error));
@@ -128,9 +130,32 @@ fn run(
             attached,
             log: Some(log),
             started: Some(started?),
+            witness: vmm::Witness(Some(witness(dir, job))),
         };
         Ok(vmm::run(&job.spec, shell)?)
     };
     let result = machine();
     (result, lock)
+}
+
+/// Has others know what becomes of the machine.
+fn witness(dir: &Path, job: &Job) -> Box<dyn FnMut(vmm::Happening) + Send> {
+    let (dir, name) = (dir.to_owned(), job.spec.name.clone());
+    Box::new(move |happening| match happening {
+        vmm::Happening::Runs => tell(&dir, &name, "running", |it| it.with("pid", process::id())),
+        vmm::Happening::Paused(None) => tell(&dir, &name, "paused", |it| it),
+        vmm::Happening::Paused(Some(trouble)) => {
+            tell(&dir, &name, "paused", |it| it.with("trouble", trouble));
+        }
+        vmm::Happening::Resumed => tell(&dir, &name, "resumed", |it| it),
+    })
+}
+
+/// Tells something of the VM in `dir`, which is a store's.
+fn tell(dir: &Path, name: &str, what: &str, details: impl FnOnce(Event) -> Event) {
+    let root = dir.parent().and_then(Path::parent);
+    if let (Some(root), Some(id)) = (root, dir.file_name()) {
+        let event = Event::of_vm(what, name, &id.to_string_lossy());
+        events::tell(root, [details(event)]);
+    }
 }

@@ -13,6 +13,7 @@ use super::end::End;
 use super::job::{self, Answer, Job};
 use super::runtime;
 use crate::failure::{Code, Failure};
+use crate::store::events::{self, Event};
 use crate::store::fault;
 use crate::store::lock::{Holder, Lock, Phase};
 use crate::store::{Image, Name, Store, Vm};
@@ -55,6 +56,8 @@ pub fn start(store: &Store, vm: &Vm, image: Option<&Image>, settings: Settings) 
     let sockets = runtime::create(&vm.record.id())?;
     lock.sign(&Holder::this_process(Phase::Starting, sockets.clone()))?;
     fault::point("start-signed");
+    let event = Event::of_vm("starting", vm.record.name.as_str(), &vm.record.id());
+    events::tell(store.paths.root(), [event.with("pid", std::process::id())]);
     let started = launch(vm, &lock, Job { spec, sockets }, settings.attached);
     if started.is_err() && End::load(&vm.dir).is_ok_and(|end| end.is_none()) {
         lock.unsign()?;

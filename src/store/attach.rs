@@ -10,6 +10,7 @@ use blockdev::{Stack, StackSpec};
 use uuid::Uuid;
 
 use super::draft::{Busy, Draft};
+use super::events;
 use super::fault;
 use super::identity::Identity;
 use super::image::{self, Image};
@@ -83,7 +84,9 @@ impl Store {
         change.commit()?;
         made.draft.keep();
         self.inventory.sync()?;
-        Ok(Vm { dir, record })
+        let vm = Vm { dir, record };
+        events::tell(self.paths.root(), [events::created(&vm)]);
+        Ok(vm)
     }
 
     /// The image to put the VM on: with the base that `header` names, or the one it boots from where

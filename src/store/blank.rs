@@ -17,6 +17,7 @@ use super::Store;
 use super::clone::{CloneRequest, Names, Origin};
 use super::customize::{Cast, Role, Script};
 use super::draft::Draft;
+use super::events;
 use super::fault;
 use super::inventory::{Change, NewVm};
 use super::name::Name;
@@ -88,7 +89,9 @@ impl Store {
         }
         fault::point("clone-published");
         change.commit()?;
-        Ok(made.into_iter().map(Made::keep).collect())
+        let vms: Vec<Vm> = made.into_iter().map(Made::keep).collect();
+        events::tell(self.paths.root(), vms.iter().map(events::created));
+        Ok(vms)
     }
 }
 

@@ -45,7 +45,9 @@ impl Store {
             self.refuse_others(vm, parent)?;
             self.freeze(&alone, vm, writer, Mark::default())?;
         }
-        self.merge_topmost(vm, writer, watch)
+        self.merge_topmost(vm, writer, watch)?;
+        self.tell_of(vm, "committed", |it| it);
+        Ok(())
     }
 
     /// Merges the topmost frozen layer of a VM into the one below it.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::Store;
 use super::draft::{Busy, Trash};
 use super::edit;
+use super::events::{self, Event};
 use super::fault;
 use super::inventory::Place;
 use super::layer::Alone;
@@ -167,7 +168,10 @@ impl Store {
                 Err(error)
             }
             (result, None) => result,
-        }
+        }?;
+        let event = Event::of_vm("removed", name.as_str(), &id);
+        events::tell(self.paths.root(), [event]);
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::events::{self, Event};
 use super::inventory::{Change, Place};
 use super::name::Name;
 use super::paths::{Paths, load, sync_dir, update};
@@ -83,6 +84,15 @@ impl Record {
     }
 }
 
+impl Place {
+    fn event(&self, event: &str, name: &Name) -> Event {
+        match self {
+            Place::Image(digest) => Event::of_image(event, name.as_str(), digest),
+            Place::Vm(id) => Event::of_vm(event, name.as_str(), id),
+        }
+    }
+}
+
 impl Store {
     /// What people say about the image or VM of this name.
     ///
@@ -126,6 +136,10 @@ impl Store {
             return Err(error);
         }
         self.inventory.sync()?;
+        if about.name != *name {
+            let event = place.event("renamed", &about.name).with("old", name);
+            events::tell(self.paths.root(), [event.with("new", &about.name)]);
+        }
         Ok(about)
     }
 

@@ -14,6 +14,7 @@ use super::Store;
 use super::discover::Found;
 use super::draft::{Busy, Trash};
 use super::edit;
+use super::events::{self, Event};
 use super::fault;
 use super::inventory::Place;
 use super::layer::Alone;
@@ -183,7 +184,10 @@ impl Store {
                 Err(error)
             }
             (result, None) => result,
-        }
+        }?;
+        let event = Event::of_image("image-removed", name.as_str(), &digest);
+        events::tell(self.paths.root(), [event]);
+        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ use blockdev::foreign::{self, Layer};
 use super::Store;
 use super::discover::{self, Booted, store_file, store_kernel};
 use super::draft::{Busy, Draft};
+use super::events::{self, Event};
 use super::fault;
 use super::image::{BASE, INITRD, Image, RECORD, Record};
 use super::name::Name;
@@ -67,6 +68,8 @@ impl Store {
         change.commit()?;
         draft.keep();
         self.inventory.sync()?;
+        let event = Event::of_image("imported", record.name.as_str(), &record.digest);
+        events::tell(self.paths.root(), [event]);
         Ok(Image { dir, record })
     }
 }

@@ -55,6 +55,7 @@ impl Store {
         let alone = Alone::enter(&self.paths)?;
         self.take_name(row.uuid)?;
         let removed = self.collect(&alone)?;
+        self.tell_of(vm, "snapshot-removed", |it| it.with("snapshot", name));
         Ok(removed.contains(&row.uuid))
     }
 

@@ -18,6 +18,7 @@ pub mod discard;
 pub mod discover;
 mod draft;
 pub mod edit;
+pub mod events;
 mod export;
 pub(crate) mod fault;
 mod freeze;

@@ -24,6 +24,7 @@ use blockdev::delta::{Heading, State};
 use uuid::Uuid;
 
 use super::edit::Description;
+use super::events::{self, Event};
 use super::freeze::link;
 use super::inventory::{Change, NewVm, Place};
 use super::layer::{self, Alone};
@@ -112,6 +113,14 @@ impl Store {
     /// The inventory or a directory cannot be read or written. What was done until then holds, and
     /// the repair can be begun again.
     pub fn repair(&mut self, writer: impl Fn(&Vm) -> Result<Writer>) -> Result<Vec<Remark>> {
+        let done = self.repair_quietly(writer)?;
+        let event =
+            |it: &Remark| Event::new("repaired").with("about", it.check).with("text", &it.text);
+        events::tell(self.paths.root(), done.iter().map(event));
+        Ok(done)
+    }
+
+    fn repair_quietly(&mut self, writer: impl Fn(&Vm) -> Result<Writer>) -> Result<Vec<Remark>> {
         let alone = Alone::enter(&self.paths)?;
         let mut done = tmp::clear(self)?;
         done.extend(self.mend(&alone)?);

@@ -34,7 +34,9 @@ impl Store {
             Writer::Nobody(_) => Stack::open(&self.stack(vm)?)?.flatten(Pace::Full, watch)?,
             Writer::Monitor(monitor) => monitor.perform(&Operation::Flatten {}, watch)?,
         }
-        self.record(vm)
+        self.record(vm)?;
+        self.tell_of(vm, "flattened", |it| it);
+        Ok(())
     }
 
     /// Has a VM's delta stand directly on an image, and take up what reads otherwise there. The
@@ -59,7 +61,9 @@ impl Store {
         self.stand(vm, writer, &below, watch)?;
         self.record_image(vm, &image)?;
         let vm = self.vm(&vm.record.name)?;
-        self.record(&vm)
+        self.record(&vm)?;
+        self.tell_of(&vm, "rebased", |it| it.with("onto", onto));
+        Ok(())
     }
 
     fn stands_directly_on(&self, vm: &Vm, image: &Image) -> Result<bool> {
@@ -132,7 +136,9 @@ impl Store {
         }
         fault::point("resized");
         self.set_disk_size(vm, size)?;
-        self.record(vm)
+        self.record(vm)?;
+        self.tell_of(vm, "resized", |it| it.with("size", size));
+        Ok(())
     }
 
     /// Completes what a crash left undone, before something that takes long.

@@ -66,6 +66,7 @@ impl Store {
         };
         let mark = Mark { name: Some(name.clone()), notes };
         let (uuid, pause) = self.freeze(alone, vm, writer, mark)?;
+        self.tell_of(vm, "snapshot-created", |it| it.with("snapshot", &name).with("uuid", uuid));
         Ok(Taken { name, uuid, pause })
     }
 
@@ -122,8 +123,8 @@ impl Store {
         self.refuse_protected(&vm.record.name)?;
         let alone = Alone::enter(&self.paths)?;
         self.settle(&alone, vm, writer)?;
-        let to = self.layer(self.snapshot(vm, to)?.uuid)?;
-        to.as_parent()?;
+        let layer = self.layer(self.snapshot(vm, to)?.uuid)?;
+        layer.as_parent()?;
         let written = delta::inspect(&vm.delta())?.owned_blocks;
         let kept = match since {
             Since::Refuse if written > 0 => {
@@ -135,7 +136,8 @@ impl Store {
             Since::Refuse | Since::Discard => None,
             Since::Keep(name) => Some(self.take(&alone, vm, writer, Some(name), String::new())?),
         };
-        self.stand_on(&alone, vm, &to.as_parent()?, to.heading.size)?;
+        self.stand_on(&alone, vm, &layer.as_parent()?, layer.heading.size)?;
+        self.tell_of(vm, "reverted", |it| it.with("snapshot", to));
         Ok(kept)
     }
 
@@ -157,7 +159,9 @@ impl Store {
                 return Err(Failure::usage(what).hint(hint).into());
             }
         };
-        self.stand_on(&alone, vm, &parent, old.size.max(parent.size))
+        self.stand_on(&alone, vm, &parent, old.size.max(parent.size))?;
+        self.tell_of(vm, "reset", |it| it);
+        Ok(())
     }
 
     /// Gives a stopped VM an empty delta on another layer, and takes away what nobody needs then.

@@ -27,6 +27,11 @@ impl Timestamp {
         Timestamp(UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
     }
 
+    /// So long before now; `None` where that was before there was time.
+    pub fn ago(age: Duration) -> Option<Timestamp> {
+        SystemTime::now().checked_sub(age).map(Timestamp)
+    }
+
     /// How long ago it was; zero for what lies ahead, as after the clock was set back.
     pub fn age(self) -> Duration {
         self.0.elapsed().unwrap_or_default()

@@ -10,6 +10,7 @@ mod damage;
 mod demo;
 mod distro;
 mod ephemeral;
+mod events;
 mod faults;
 mod foreign;
 mod full;

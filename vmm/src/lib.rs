@@ -34,5 +34,5 @@ mod vm;
 
 pub use error::{Error, Result};
 pub use exit::Exit;
-pub use run::{Shell, run};
+pub use run::{Happening, Shell, Witness, run};
 pub use spec::Spec;

@@ -1,5 +1,6 @@
 //! One machine from its spec to its exit: the monitor process's event loop.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,7 +10,7 @@ use crate::console::{Console, Pipe};
 use crate::control::state::{Instance, MachineConfig, Snapshot};
 use crate::control::{Call, Response, Server};
 use crate::error::{Error, Result, chain};
-use crate::machine::Machine;
+use crate::machine::{Condition, Machine};
 use crate::poll::{Watch, event};
 use crate::signal::Signals;
 use crate::trouble::Trouble;
@@ -28,8 +29,39 @@ pub struct Shell {
     /// Every byte of the console is appended, here opened for appending. The oldest half goes
     /// when it reaches 16 MiB.
     pub log: Option<File>,
+    /// Is told what becomes of the machine.
+    pub witness: Witness,
     /// Gets one byte when the vCPUs run, and is closed then, or without one when they never do.
     pub started: Option<OwnedFd>,
+}
+
+/// What becomes of a machine while it lives.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    /// Its vCPUs run for the first time.
+    Runs,
+    /// They are held; why, where nobody asked for it.
+    Paused(Option<Trouble>),
+    /// They run again.
+    Resumed,
+}
+
+/// Who is told what becomes of a machine, on the thread that runs its event loop.
+#[derive(Default)]
+pub struct Witness(pub Option<Box<dyn FnMut(Happening) + Send>>);
+
+impl Witness {
+    fn tell(&mut self, happening: Happening) {
+        if let Some(tell) = &mut self.0 {
+            tell(happening);
+        }
+    }
+}
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Witness").field(&self.0.is_some()).finish()
+    }
 }
 
 /// Makes the machine `spec` asks for, runs it, and returns how it ended, with nothing of it left.
@@ -52,6 +84,8 @@ pub fn run(spec: &Spec, shell: Shell) -> Result<Exit> {
         Server::new(shell.control).map_err(Error::host("serve the control socket"))?;
     trim::program();
     machine.resume()?;
+    let mut witness = shell.witness;
+    witness.tell(Happening::Runs);
     if let Some(started) = shell.started {
         // Whoever wanted to know may be gone; the machine runs all the same.
         let _ = File::from(started).write_all(b"1");
@@ -64,9 +98,15 @@ pub fn run(spec: &Spec, shell: Shell) -> Result<Exit> {
         }
         if let Some(trouble) = machine.heed() {
             announce(&spec.name, &trouble, &mut console);
+            witness.tell(Happening::Paused(Some(trouble)));
         }
         console.serve();
-        control.serve(|call| answer(call, spec, &mut machine, &mut stopped));
+        control.serve(|call| {
+            let before = machine.condition();
+            let response = answer(call, spec, &mut machine, &mut stopped);
+            tell_change(before, machine.condition(), &mut witness);
+            response
+        });
     }
     let exit = machine.ended().cloned().unwrap_or(Exit::Stopped);
     let shut_down = machine.shut_down();
@@ -90,6 +130,15 @@ fn announce(name: &str, trouble: &Trouble, console: &mut Console) {
         format!("{name} is paused: {}; make room, then: offshoot resume {name}", trouble.message);
     log::error!("{line}");
     console.say(&line);
+}
+
+/// Tells what a client's request has changed.
+fn tell_change(before: Condition, now: Condition, witness: &mut Witness) {
+    match (before, now) {
+        (Condition::Running, Condition::Paused) => witness.tell(Happening::Paused(None)),
+        (Condition::Paused, Condition::Running) => witness.tell(Happening::Resumed),
+        _ => {}
+    }
 }
 
 /// Does what a client asks for.

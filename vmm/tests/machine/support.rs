@@ -64,6 +64,7 @@ impl Setup {
             attached: Some(attached),
             log: Some(File::options().create(true).append(true).open(self.path("log")).unwrap()),
             started: Some(started.into()),
+            ..Shell::default()
         };
         let control = Client::new(&self.path("control"), Duration::from_secs(30));
         let spec = self.spec.clone();
