@@ -158,6 +158,10 @@ pub enum Verb {
     Lab(Lab),
     /// Print what happened in this store, as lines of JSON
     Events(Events),
+    /// Show what images and VMs take of the disk: shared, their own, and what could be freed
+    Df(Df),
+    /// Check images and VMs for damage, without starting them
+    Check(Check),
     /// Check this host and this store, and say what to do; or do it
     Doctor(Doctor),
     /// Print the version

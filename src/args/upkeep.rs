@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::value::since;
-use crate::store::Timestamp;
+use crate::store::{Name, Timestamp};
 
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -20,4 +20,19 @@ pub struct Events {
     /// Go on as things happen; without --since, from now
     #[arg(short, long)]
     pub follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Df {
+    /// Images and VMs; all, and the total, when not said
+    pub names: Vec<Name>,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Images and VMs; all when not said
+    pub names: Vec<Name>,
+    /// Read all of the images, too, and compare their digests
+    #[arg(long)]
+    pub deep: bool,
 }

@@ -1,12 +1,14 @@
 //! What each verb does. One file for each; a `Targets` verb does its work name by name.
 
 mod attach;
+mod check;
 mod clone;
 mod commit;
 mod compact;
 mod completion;
 mod console;
 mod demo;
+mod df;
 mod disk;
 mod doctor;
 mod events;
@@ -134,6 +136,8 @@ pub fn perform(cli: Cli) -> Result<u8> {
         Verb::Tree(args) => tree::tree(&app, args.name.as_ref())?,
         Verb::Lab(args) => lab::lab(&app, &args)?,
         Verb::Events(args) => events::events(&app, &args)?,
+        Verb::Df(args) => df::df(&app, &args.names)?,
+        Verb::Check(args) => return check::check(&app, &args),
         Verb::Doctor(args) => return doctor::doctor(&app, &args),
         Verb::Version => version::version(&app)?,
         Verb::Completion { shell } => completion::completion(shell)?,

@@ -8,9 +8,11 @@
 //! <root>/inventory.db       names and who stands on whom
 //! ```
 
+pub mod account;
 pub mod attach;
 mod blank;
 pub mod chain;
+mod check;
 pub mod clone;
 mod commit;
 pub mod customize;

@@ -1,6 +1,7 @@
 //! The command line, black box: the real binary, a store of its own for each test, and the tiny
 //! guest where something has to run.
 
+mod check;
 mod clone;
 #[path = "../common/mod.rs"]
 mod common;
@@ -8,6 +9,7 @@ mod crash;
 mod customize;
 mod damage;
 mod demo;
+mod df;
 mod distro;
 mod ephemeral;
 mod events;
