@@ -10,6 +10,7 @@
 
 use std::cmp::Ordering;
 
+use crate::entry::{self, Entry};
 use crate::error::Result;
 use crate::files::Tree;
 use crate::version;
@@ -67,8 +68,27 @@ pub(crate) fn find(tree: &Tree, folder: &str) -> Result<Vec<Kernel>> {
         let initrd = initrd(tree, folder, &path, &version)?;
         kernels.push(Kernel { path, version, initrd });
     }
+    for entry in entry::read(tree, folder)? {
+        let kernel = of_entry(tree, folder, entry)?;
+        kernels.extend(kernel.filter(|new| !kernels.iter().any(|old| old.path == new.path)));
+    }
     kernels.sort_by(|a, b| b.compare(a));
     Ok(kernels)
+}
+
+/// The kernel of a boot loader's entry, wherever it lies: systemd-boot's is `/ID/6.5.6/linux`.
+fn of_entry(tree: &Tree, folder: &str, entry: Entry) -> Result<Option<Kernel>> {
+    let file = |path: &str| match tree.file(&format!("{folder}/{path}"))? {
+        Some((path, _)) => Ok(Some(path)),
+        None => Ok(tree.file(path)?.map(|(path, _)| path)),
+    };
+    if NOT.iter().any(|not| entry.kernel.contains(not)) {
+        return Ok(None);
+    }
+    let Some(path) = file(&entry.kernel)? else { return Ok(None) };
+    // The last one is the system's; microcode, which is the host's affair, comes before.
+    let initrd = entry.initrds.last().map(|path| file(path)).transpose()?.flatten();
+    Ok(Some(Kernel { path, version: entry.version, initrd }))
 }
 
 /// What follows a kernel's name; `None` for the name of something else.
@@ -139,6 +159,31 @@ mod tests {
         is(&[&arch[..], &["vmlinuz-linux-lts"]].concat(), arch[0], arch[1]);
         is(&["vmlinuz-lts", "vmlinuz-virt", "initramfs-virt"], "vmlinuz-virt", "initramfs-virt");
         is(&["bzImage"], "bzImage", "");
+    }
+
+    #[test]
+    fn kernel_of_an_entry_is_found_wherever_it_lies() {
+        let entry = |version: &str| {
+            let path = format!("/0ff5/{version}");
+            format!(
+                "title x\nversion {version}\nlinux {path}/linux\ninitrd /ucode.img\n\
+                 initrd {path}/initrd\noptions quiet\n"
+            )
+        };
+        let files = Memory::default()
+            .file("/loader/entries/a-6.9.conf", &entry("6.9"))
+            .file("/loader/entries/b-6.10.conf", &entry("6.10"))
+            .file("/loader/entries/c-6.11.conf", &entry("6.11"))
+            .file("/0ff5/6.9/linux", "")
+            .file("/0ff5/6.9/initrd", "")
+            .file("/0ff5/6.10/linux", "")
+            .file("/0ff5/6.10/initrd", "");
+        let found = kernels(files, "");
+        let is = |version: &str| {
+            let path = format!("/0ff5/{version}");
+            (format!("{path}/linux"), Some(format!("{path}/initrd")))
+        };
+        assert_eq!(found, [is("6.10"), is("6.9")]);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 mod bytes;
 mod cmdline;
 mod disk;
+mod entry;
 mod error;
 mod files;
 #[cfg(any(test, feature = "test-support"))]

@@ -8,6 +8,7 @@
 //! | `/etc/kernel/cmdline` | kernel-install's |
 //! | `/etc/default/grub`, `/etc/default/grub.d/*.cfg` | what `grub.cfg` would be made from |
 
+use crate::entry::{self, value};
 use crate::error::Result;
 use crate::files::Tree;
 use crate::kernel::Kernel;
@@ -26,12 +27,9 @@ pub(crate) struct Options {
 
 /// What the files on the kernel's own filesystem say; `/boot` is in `folder` there.
 pub(crate) fn of_loader(tree: &Tree, folder: &str, kernel: &Kernel) -> Result<Option<Options>> {
-    let entries = format!("{folder}/loader/entries");
-    for name in tree.names(&entries)?.iter().filter(|name| name.ends_with(".conf")).take(ENTRIES) {
-        let options = from(tree, &format!("{entries}/{name}"), |text| entry(text, kernel))?;
-        if options.is_some() {
-            return Ok(options);
-        }
+    let mut entries = entry::read(tree, folder)?.into_iter();
+    if let Some(entry) = entries.find(|entry| names(&entry.kernel, kernel)) {
+        return Ok(Some(Options { text: entry.options, from: entry.file }));
     }
     type Parser = fn(&str, &Kernel) -> Option<String>;
     let files: [(&str, Parser); 4] = [
@@ -76,14 +74,9 @@ fn from(
 
 /// Whether this path of a boot loader's is that kernel's.
 fn names(path: &str, kernel: &Kernel) -> bool {
-    path.rsplit('/').next() == Some(kernel.name())
-}
-
-/// A file of the Boot Loader Specification: `key value` lines.
-fn entry(text: &str, kernel: &Kernel) -> Option<String> {
-    let values = |key: &'static str| text.lines().filter_map(move |line| value(line, key));
-    values("linux").any(|path| names(path, kernel)).then_some(())?;
-    Some(values("options").collect::<Vec<_>>().join(" "))
+    let name = path.rsplit('/').next();
+    // systemd-boot's are all called so.
+    path == kernel.path || (name == Some(kernel.name()) && name != Some("linux"))
 }
 
 /// GRUB's `linux PATH OPTION...` lines.
@@ -108,12 +101,6 @@ fn extlinux(text: &str, kernel: &Kernel) -> Option<String> {
         }
     }
     None
-}
-
-/// The rest of a line that starts with this word.
-fn value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
-    let rest = line.trim().strip_prefix(key)?;
-    rest.starts_with(char::is_whitespace).then(|| rest.trim())
 }
 
 /// `GRUB_CMDLINE_LINUX="..."` and `GRUB_CMDLINE_LINUX_DEFAULT="..."`; the last of each counts, and
