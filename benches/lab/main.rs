@@ -2,7 +2,7 @@
 //! `cargo bench --bench lab [-- [--rounds N] NAME...]`; the names are those of [`ALL`].
 //!
 //! Needs /dev/kvm and `qemu-img`, and some 2 GiB of memory for `guests`. Whole processes are timed,
-//! and what is compared takes turns.
+//! and what is compared takes turns. `OFFSHOOT` may name another binary than the one just built.
 
 mod clones;
 mod guests;

@@ -45,7 +45,9 @@ impl Store {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_offshoot"));
+        let other = std::env::var_os("OFFSHOOT");
+        let mut command =
+            Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_offshoot").into()));
         command.env("OFFSHOOT_ROOT", self.path().join("root"));
         command.env("XDG_RUNTIME_DIR", self.path()).current_dir(self.path());
         command

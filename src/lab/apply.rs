@@ -13,7 +13,7 @@ use crate::monitor::{self, State};
 use crate::output::progress;
 use crate::parallel;
 use crate::store::clone::{CloneRequest, Names};
-use crate::store::{Name, Store};
+use crate::store::{Name, Store, Vm, Writer};
 
 /// How running clones are stopped.
 #[derive(Clone, Copy, Debug)]
@@ -129,16 +129,36 @@ impl Crew<'_> {
     /// Takes clones that do not run back to what they stand on.
     pub fn reset(&mut self, plan: &mut [Seat]) {
         let bar = self.bar(plan, Step::Reset, "resetting");
-        for seat in plan.iter_mut().filter(|seat| seat.is_due(Step::Reset)) {
-            let mut reset = || {
-                let vm = self.store.vm(&seat.name)?;
-                self.store.reset(&vm, &monitor::stopped(&vm)?)
-            };
-            let result = reset().with_context(|| format!("cannot reset {}", seat.name));
-            seat.note(Step::Reset, result);
-            bar.inc(1);
-        }
+        let mut due: Vec<_> = plan.iter_mut().filter(|seat| seat.is_due(Step::Reset)).collect();
+        self.reset_all(&mut due);
+        bar.inc(due.len() as u64);
         bar.finish_and_clear();
+    }
+
+    fn reset_all(&mut self, due: &mut [&mut Seat]) {
+        let mut stopped = Vec::new();
+        for seat in due.iter_mut() {
+            match self.stopped(&seat.name) {
+                Ok(vm) => stopped.push(vm),
+                Err(error) => seat.fail(&error.context(format!("cannot reset {}", seat.name))),
+            }
+        }
+        let stopped: Vec<_> = stopped.iter().map(|(vm, writer)| (vm, writer)).collect();
+        let left = due.iter_mut().filter(|seat| seat.error.is_none());
+        match self.store.reset_all(&stopped) {
+            Err(error) => left.for_each(|seat| seat.fail(&error)),
+            Ok(results) => left.zip(results).for_each(|(seat, result)| {
+                let result = result.with_context(|| format!("cannot reset {}", seat.name));
+                seat.note(Step::Reset, result);
+            }),
+        }
+    }
+
+    /// A clone that does not run, and its lock.
+    fn stopped(&self, name: &Name) -> Result<(Vm, Writer)> {
+        let vm = self.store.vm(name)?;
+        let writer = monitor::stopped(&vm)?;
+        Ok((vm, writer))
     }
 
     /// Removes clones that do not run.

@@ -184,6 +184,12 @@ impl Store {
     /// # Errors
     /// A layer is missing or damaged, or the database cannot be written.
     pub(super) fn index(&mut self, vm: &Vm) -> Result<()> {
+        self.index_unsynced(vm)?;
+        self.inventory.sync()
+    }
+
+    /// As [`index`](Store::index), and does not wait for the disk.
+    pub(super) fn index_unsynced(&mut self, vm: &Vm) -> Result<()> {
         let chain = self.chain(vm)?;
         let records = chain.frozen.iter().map(layer::Layer::record).collect::<Result<Vec<_>>>()?;
         let id = vm.record.id();
@@ -198,8 +204,7 @@ impl Store {
         if old != chain.top.uuid && !self.paths.layer(old).exists() {
             change.forget(old)?;
         }
-        change.commit()?;
-        self.inventory.sync()
+        change.commit()
     }
 }
 

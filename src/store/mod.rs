@@ -39,6 +39,7 @@ pub mod paths;
 mod remove;
 mod renew;
 pub mod repair;
+mod reset;
 mod reshape;
 mod settings;
 pub mod snapshot;

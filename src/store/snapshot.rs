@@ -1,7 +1,7 @@
 //! Snapshots: frozen layers of a VM that people named, and going back to them.
 
 use anyhow::Result;
-use blockdev::delta::{self, Parent, ParentKind};
+use blockdev::delta::{self, Parent};
 use uuid::Uuid;
 
 use super::Store;
@@ -139,29 +139,6 @@ impl Store {
         self.stand_on(&alone, vm, &layer.as_parent()?, layer.heading.size)?;
         self.tell_of(vm, "reverted", |it| it.with("snapshot", to));
         Ok(kept)
-    }
-
-    /// Takes a stopped VM back to what it stands on: its last snapshot, or what it was cloned of.
-    ///
-    /// # Errors
-    /// It is protected, it stands on nothing, or there is no room.
-    pub fn reset(&mut self, vm: &Vm, writer: &Writer) -> Result<()> {
-        self.refuse_protected(&vm.record.name)?;
-        let alone = Alone::enter(&self.paths)?;
-        self.settle(&alone, vm, writer)?;
-        let old = vm.heading()?;
-        let parent = match old.parent.kind {
-            ParentKind::Delta => self.layer(old.parent.uuid)?.as_parent()?,
-            ParentKind::Base => Parent { visible: old.parent.size, ..old.parent },
-            ParentKind::Nothing => {
-                let what = "it stands on nothing, so there is nothing to take it back to";
-                let hint = format!("offshoot snapshot create {}, next time", vm.record.name);
-                return Err(Failure::usage(what).hint(hint).into());
-            }
-        };
-        self.stand_on(&alone, vm, &parent, old.size.max(parent.size))?;
-        self.tell_of(vm, "reset", |it| it);
-        Ok(())
     }
 
     /// Gives a stopped VM an empty delta on another layer, and takes away what nobody needs then.

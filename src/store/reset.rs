@@ -1,0 +1,95 @@
+//! Taking VMs back to what they stand on. Of any number of them, all wait for the disk together.
+
+use anyhow::Result;
+use blockdev::delta::{Parent, ParentKind};
+
+use super::Store;
+use super::draft::Busy;
+use super::fault;
+use super::layer::Alone;
+use super::renew::Fresh;
+use super::vm::Vm;
+use super::writer::Writer;
+use crate::failure::Failure;
+use crate::parallel;
+
+/// A VM on its way back.
+struct Back<'a> {
+    vm: &'a Vm,
+    fresh: Fresh,
+    size: u64,
+}
+
+impl Store {
+    /// Takes a stopped VM back to what it stands on: its last snapshot, or what it was cloned of.
+    ///
+    /// # Errors
+    /// It is protected, it stands on nothing, or there is no room.
+    pub fn reset(&mut self, vm: &Vm, writer: &Writer) -> Result<()> {
+        self.reset_all(&[(vm, writer)])?.into_iter().collect()
+    }
+
+    /// As [`reset`](Store::reset), of many; what came of each, in their order.
+    ///
+    /// # Errors
+    /// The store as a whole refuses.
+    pub fn reset_all(&mut self, vms: &[(&Vm, &Writer)]) -> Result<Vec<Result<()>>> {
+        let alone = Alone::enter(&self.paths)?;
+        let _busy = Busy::enter(&self.paths)?;
+        let backs = vms.iter().map(|(vm, writer)| self.begin_back(&alone, vm, writer)).collect();
+        let mut backs = side_by_side(backs, |back| back.fresh.sync());
+        for back in &mut backs {
+            placed(back);
+        }
+        let backs = side_by_side(backs, |back| back.fresh.sync_place());
+        fault::point("delta-replaced");
+        let done = backs.into_iter().map(|back| self.record_back(&back?)).collect();
+        self.inventory.sync()?;
+        self.collect(&alone)?;
+        Ok(done)
+    }
+
+    /// Makes the empty delta a VM is to have.
+    fn begin_back<'a>(&mut self, alone: &Alone, vm: &'a Vm, writer: &Writer) -> Result<Back<'a>> {
+        self.refuse_protected(&vm.record.name)?;
+        self.settle(alone, vm, writer)?;
+        let old = vm.heading()?;
+        let parent = match old.parent.kind {
+            ParentKind::Delta => self.layer(old.parent.uuid)?.as_parent()?,
+            ParentKind::Base => Parent { visible: old.parent.size, ..old.parent },
+            ParentKind::Nothing => {
+                let what = "it stands on nothing, so there is nothing to take it back to";
+                let hint = format!("offshoot snapshot create {}, next time", vm.record.name);
+                return Err(Failure::usage(what).hint(hint).into());
+            }
+        };
+        let size = old.size.max(parent.size);
+        Ok(Back { vm, fresh: Fresh::create(&self.paths, vm, &parent, size)?, size })
+    }
+
+    fn record_back(&mut self, back: &Back<'_>) -> Result<()> {
+        self.index_unsynced(back.vm)?;
+        self.set_disk_size(back.vm, back.size)?;
+        self.tell_of(back.vm, "reset", |it| it);
+        Ok(())
+    }
+}
+
+/// Puts the delta of a VM that came so far in its place.
+fn placed(back: &mut Result<Back<'_>>) {
+    if let Ok(there) = back
+        && let Err(error) = there.fresh.place()
+    {
+        *back = Err(error);
+    }
+}
+
+/// Does something that waits for the disk to all that came so far.
+fn side_by_side<'a>(
+    backs: Vec<Result<Back<'a>>>,
+    act: impl Fn(&Back<'a>) -> Result<()> + Sync,
+) -> Vec<Result<Back<'a>>> {
+    let results = parallel::each(&backs, |back| back.as_ref().map_or(Ok(()), &act));
+    let pairs = backs.into_iter().zip(results);
+    pairs.map(|(back, result)| back.and_then(|back| result.map(|()| back))).collect()
+}
