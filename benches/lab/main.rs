@@ -38,12 +38,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let asked = |name: &str| words.iter().any(|word| word == name);
     let none = !ALL.iter().any(|(name, _)| asked(name));
     let mut rows = Vec::new();
+    report::print_header();
     for (name, measure) in ALL {
         if none || asked(name) {
-            eprintln!("{name}: {rounds} rounds");
-            rows.extend(measure(rounds)?);
+            let found = measure(rounds)?;
+            report::print(&found);
+            rows.extend(found);
         }
     }
-    report::print(&rows);
+    println!("{}", serde_json::to_string(&rows)?);
     Ok(())
 }

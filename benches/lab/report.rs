@@ -65,9 +65,13 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The table, then the same as one line of JSON.
-pub fn print(rows: &[Row]) {
+/// What the table begins with.
+pub fn print_header() {
     println!("{:<52} {:>10} {:>10} {:>10} {:>4}", "figure", "median", "least", "most", "n");
+}
+
+/// More lines of the table.
+pub fn print(rows: &[Row]) {
     for row in rows {
         println!(
             "{:<52} {:>10.2} {:>10.2} {:>10.2} {:>4}  {}",
@@ -79,5 +83,4 @@ pub fn print(rows: &[Row]) {
             row.verdict()
         );
     }
-    println!("{}", serde_json::to_string(rows).expect("rows are plain numbers and names"));
 }
