@@ -5,6 +5,7 @@ mod check;
 mod clone;
 #[path = "../common/mod.rs"]
 mod common;
+mod conditions;
 mod crash;
 mod customize;
 mod damage;
@@ -27,4 +28,5 @@ mod repair;
 mod run;
 mod sealed;
 mod snapshot;
+mod stress;
 mod support;

@@ -1,0 +1,114 @@
+//! Stores in odd places: read-only, somebody else's, two at once, nowhere.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::common::kvm;
+use crate::common::store::{Store, finish};
+use crate::support::{Tmpfs, fails, root, state, text, tiny, tiny_in};
+
+/// Nobody's user and group.
+const NOBODY: u32 = 65534;
+
+fn mount(args: &[&str], at: &Path) {
+    let status = Command::new("mount").args(args).arg(at).status().expect("util-linux is there");
+    assert!(status.success(), "mount {args:?}");
+}
+
+#[test]
+fn a_store_that_is_read_only_says_so_and_is_as_it_was() {
+    if !root("a read-only store") {
+        return;
+    }
+    let store = Store::new();
+    let place = store.folder().join("root");
+    let Some(_small) = Tmpfs::mount(&place, "24m") else { return };
+    tiny_in(&store);
+    store.ok(["clone", "tiny", "web"]);
+    mount(&["-o", "remount,ro"], &place);
+    for command in [&["clone", "tiny"][..], &["rm", "web"], &["ls"], &["doctor", "--fix"]] {
+        let output = finish(store.command(command));
+        assert_eq!(output.status.code(), Some(1), "{command:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned()
+            + &String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("read-only") && said.contains(text(&place)), "{command:?}: {said}");
+        assert!(said.contains("--root"), "{command:?} does not say what to do: {said}");
+    }
+    mount(&["-o", "remount,rw"], &place);
+    assert_eq!(store.ok(["ls", "-q"]), "web\n");
+}
+
+#[test]
+fn a_store_of_somebody_else_says_so() {
+    if !root("a store of somebody else") {
+        return;
+    }
+    let store = tiny();
+    fs::set_permissions(store.folder(), fs::Permissions::from_mode(0o755)).expect("permissions");
+    for command in [&["ls"][..], &["clone", "tiny"], &["image", "ls"]] {
+        let mut theirs = store.command(command);
+        theirs.uid(NOBODY).gid(NOBODY);
+        let said = fails(1, theirs);
+        let place = store.folder().join("root");
+        assert!(said.contains(&format!("cannot open the store {}", place.display())), "{said}");
+        assert!(said.contains("ermission denied") && said.contains("--root"), "{said}");
+    }
+    assert_eq!(store.ok(["image", "ls", "-q"]), "tiny\n");
+}
+
+#[test]
+fn without_a_home_somebody_must_say_where_the_store_is() {
+    if !root("a user without a home") {
+        return;
+    }
+    let store = Store::new();
+    let mut ls = store.command(["ls"]);
+    for name in ["HOME", "XDG_DATA_HOME", "OFFSHOOT_ROOT"] {
+        ls.env_remove(name);
+    }
+    let said = fails(2, { ls.uid(NOBODY).gid(NOBODY); ls });
+    assert!(said.contains("$HOME is not set"), "{said}");
+    assert!(said.contains("try: --root DIR, or OFFSHOOT_ROOT=DIR"), "{said}");
+}
+
+#[test]
+fn two_stores_with_the_same_names_do_not_see_each_other() {
+    if !kvm("two stores") {
+        return;
+    }
+    // They share a directory for sockets, as all of a user's do.
+    let (one, other) = (tiny(), tiny());
+    let of_other = |args: &[&str]| {
+        let mut command = other.command(args);
+        command.env("XDG_RUNTIME_DIR", one.folder());
+        assert!(finish(command).status.success(), "{args:?}");
+    };
+    let clone = ["clone", "tiny", "web", "--memory=64M", "--cmdline=offshoot.do=idle", "--start"];
+    one.ok(clone);
+    of_other(&clone);
+    one.ok(["stop", "--force", "web"]);
+    assert_eq!((state(&one, "web").as_str(), state(&other, "web").as_str()), ("stopped", "running"));
+    one.ok(["doctor", "--fix"]);
+    one.ok(["rm", "web"]);
+    assert_eq!(state(&other, "web"), "running");
+    of_other(&["pause", "web"]);
+    of_other(&["stop", "--force", "web"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_every_list_quietly() {
+    let store = tiny();
+    store.ok(["clone", "tiny", "-n", "40"]);
+    let lists: [&[&str]; 5] =
+        [&["ls"], &["ls", "--format=json"], &["tree"], &["events"], &["doctor", "--format=json"]];
+    for list in lists {
+        let mut child = store.command(list).spawn().expect("it starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ended");
+        assert!(output.status.success(), "{list:?} ended with {}", output.status);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{list:?}");
+    }
+}
