@@ -169,6 +169,13 @@ fn code_of_disk(kind: ErrorKind) -> Option<Code> {
     }
 }
 
+/// Whether a filesystem is mounted so that nothing on it can be written.
+fn is_read_only(link: &(dyn std::error::Error + 'static)) -> bool {
+    let of_io = link.downcast_ref::<io::Error>().map(io::Error::kind);
+    let of_database = link.downcast_ref::<rusqlite::Error>().and_then(|it| it.sqlite_error_code());
+    of_io == Some(io::ErrorKind::ReadOnlyFilesystem) || of_database == Some(ErrorCode::ReadOnly)
+}
+
 /// The whole chain in one line, no part of it twice.
 pub fn text(error: &anyhow::Error) -> String {
     let mut text = String::new();
@@ -193,6 +200,9 @@ pub fn hint(error: &anyhow::Error) -> Option<&str> {
 fn hint_of_link<'a>(link: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
     if let Some(error) = link.downcast_ref::<blockdev::sealed::Error>() {
         return error.advice();
+    }
+    if is_read_only(link) {
+        return Some("mount it for writing, or use another store: --root DIR");
     }
     match link.downcast_ref::<Failure>() {
         Some(failure) => failure.hint.as_deref(),

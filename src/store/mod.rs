@@ -90,9 +90,21 @@ impl Store {
             }
             Inventory::open(&path)
         };
-        let inventory =
-            open().with_context(|| format!("cannot open the store {}", paths.root().display()))?;
+        let cannot = || format!("cannot open the store {}", paths.root().display());
+        let inventory = open().map_err(forbidden).with_context(cannot)?;
         Ok(Store { paths, inventory })
+    }
+}
+
+/// Says what to do about a store of somebody else.
+fn forbidden(error: anyhow::Error) -> anyhow::Error {
+    let kind = error.chain().find_map(|link| Some(link.downcast_ref::<std::io::Error>()?.kind()));
+    match kind {
+        Some(std::io::ErrorKind::PermissionDenied) => {
+            let failure = Failure::new(Code::Failed, crate::failure::text(&error));
+            failure.hint("another store: --root DIR, or OFFSHOOT_ROOT=DIR").into()
+        }
+        _ => error,
     }
 }
 

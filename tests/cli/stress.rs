@@ -113,7 +113,7 @@ fn kill_a_monitor(store: &Store, dice: &mut Dice) {
     };
     let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
     // Its number may have been another's when it was opened.
-    if is_monitor(store, &format!("/proc/{}", pid.as_raw_nonzero())) {
+    if is_monitor(store, format!("/proc/{}", pid.as_raw_nonzero())) {
         let _ = pidfd_send_signal(process, Signal::KILL);
     }
 }

@@ -200,7 +200,7 @@ impl<'a> Worker<'a> {
             Some(0) => End::Done,
             Some(3 | 4) => End::Refused,
             // Its monitor was killed while it was asked for something.
-            Some(1) if said.contains("monitor") => End::Refused,
+            Some(1) if said.contains("monitor") || said.contains("the machine at") => End::Refused,
             code => {
                 let text = format!("{words} ended with {code:?}\n{}", both(output));
                 self.model.surprises.push(text);
