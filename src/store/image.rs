@@ -19,7 +19,7 @@ use super::fault;
 use super::inventory::Place;
 use super::layer::Alone;
 use super::name::Name;
-use super::paths::{load, sync_dir};
+use super::paths::{load, refuse_missing, sync_dir};
 use super::time::Timestamp;
 use crate::failure::{Code, Failure};
 
@@ -125,6 +125,7 @@ impl Store {
     /// Its record is missing or damaged.
     pub fn image_with(&self, digest: &str) -> Result<Image> {
         let dir = self.paths.image(digest);
+        refuse_missing(&dir)?;
         let record = load(&dir.join(RECORD))
             .context(Failure::new(Code::Integrity, "the image's record cannot be used"))?;
         Ok(Image { dir, record })

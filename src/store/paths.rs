@@ -233,3 +233,17 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T> {
         .into()),
     }
 }
+
+/// Refuses to go on with an image or a VM that the inventory has, and whose directory is gone.
+///
+/// # Errors
+/// It is; a repair may know where to.
+pub fn refuse_missing(dir: &Path) -> Result<()> {
+    match dir.try_exists() {
+        Ok(false) => {
+            let what = format!("{} is gone, or its removal was broken off", dir.display());
+            Err(Failure::new(Code::Integrity, what).hint("offshoot doctor --fix").into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -83,24 +83,39 @@ enum Act {
     SetAside(std::path::PathBuf),
 }
 
+/// While there is one, nothing is made, removed or recorded in the store.
+#[must_use = "nobody holds still once it is dropped"]
+pub struct Still<'a> {
+    _change: Change<'a>,
+    _alone: Alone,
+}
+
 impl Store {
+    /// Keeps everybody else from changing what there is, so that files and rows can be compared:
+    /// nobody is between publishing something and recording it.
+    ///
+    /// # Errors
+    /// Somebody has been writing for a minute, or nothing can be locked.
+    pub fn hold_still(&self) -> Result<Still<'_>> {
+        let alone = Alone::enter(&self.paths)?;
+        Ok(Still { _change: self.inventory.hold()?, _alone: alone })
+    }
+
     /// What a repair would find to do.
     ///
     /// # Errors
     /// The inventory or a directory cannot be read.
     pub fn examine(&self) -> Result<Examination> {
-        let alone = Alone::enter(&self.paths)?;
+        let still = self.hold_still()?;
         let mut found = Examination { mendable: tmp::look(self)?, ..Examination::default() };
         found.mendable.extend(self.unsettled()?.into_iter().map(|vm| {
             let name = &vm.record.name;
             let text = format!("{name}: a snapshot was broken off; nothing is lost");
             Remark { check: "layer", text }
         }));
-        // So that nobody is between publishing something and recording it.
-        let held = self.inventory.hold()?;
         found.mendable.extend(debris::look(self)?);
         let Plan { steps, stuck } = self.plan()?;
-        drop((held, alone));
+        drop(still);
         let remark = |step: Step| Remark { check: step.check, text: step.problem };
         found.mendable.extend(steps.into_iter().map(remark));
         found.stuck = stuck;

@@ -21,7 +21,7 @@ use super::image::{self, Image};
 use super::inventory::Place;
 use super::layer::own_heading;
 use super::name::Name;
-use super::paths::{load, sync_dir};
+use super::paths::{load, refuse_missing, sync_dir};
 use super::time::Timestamp;
 use crate::failure::{Code, Failure};
 
@@ -183,6 +183,7 @@ impl Store {
     /// There is none, or its record is missing or damaged.
     pub fn vm(&self, name: &Name) -> Result<Vm> {
         let dir = self.vm_dir(name)?;
+        refuse_missing(&dir)?;
         let record = load(&dir.join(RECORD))
             .context(Failure::new(Code::Integrity, "the VM's record cannot be used"))?;
         Ok(Vm { dir, record })

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::common::kvm;
 use crate::common::store::{Store, finish};
-use crate::support::{Tmpfs, fails, root, state, text, tiny, tiny_in};
+use crate::support::{Tmpfs, fails, root, state, tiny, tiny_in};
 
 /// Nobody's user and group.
 const NOBODY: u32 = 65534;
@@ -30,7 +30,7 @@ fn a_store_that_is_read_only_says_so_and_is_as_it_was() {
     store.ok(["clone", "tiny", "web"]);
     mount(&["-o", "remount,ro"], &place);
     assert_eq!(store.ok(["ls", "-q"]), "web\n");
-    for command in [&["clone", "tiny"][..], &["rm", "web"], &["doctor", "--fix"]] {
+    for command in [&["clone", "tiny"][..], &["rm", "web"], &["rename", "web", "other"]] {
         let said = fails(1, store.command(command)).to_lowercase().replace("readonly", "read-only");
         assert!(said.contains("read-only"), "{command:?}: {said}");
         assert!(said.contains("try: ") && said.contains("--root"), "{command:?}: {said}");

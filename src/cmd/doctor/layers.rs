@@ -17,6 +17,7 @@ use crate::store::{Name, Store};
 /// The inventory or a directory cannot be read.
 pub fn find(store: &Store) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
+    let _still = store.hold_still()?;
     let mut used = BTreeSet::new();
     for row in store.inventory.vms()? {
         // What is wrong with the VM itself is told elsewhere.

@@ -21,6 +21,7 @@ pub fn find(store: &Store) -> Result<Vec<Finding>> {
     let found = store.examine()?;
     findings.extend(found.mendable.into_iter().map(mendable));
     findings.extend(found.stuck.into_iter().map(stuck));
+    let _still = store.hold_still()?;
     let images = store.inventory.images()?;
     findings.extend(images.iter().filter_map(|image| match store.image(&image.name) {
         Err(error) => Some(unusable("image", image.name.as_str(), &error, None)),

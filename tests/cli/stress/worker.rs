@@ -152,8 +152,9 @@ impl<'a> Worker<'a> {
     fn repair(&mut self) {
         let output = finish_in_time(self.store.command(["doctor", "--fix"]));
         let code = output.as_ref().and_then(|output| output.status.code());
-        if code != Some(0) {
-            let said = output.as_ref().map_or("it hangs".into(), both);
+        let said = output.as_ref().map_or("it hangs".into(), both);
+        // Another removal may have been killed since.
+        if code != Some(0) && !said.contains("its removal was broken off") {
             self.model.surprises.push(format!("doctor --fix ended with {code:?}\n{said}"));
         }
     }
@@ -199,6 +200,8 @@ impl<'a> Worker<'a> {
             None => End::Killed,
             Some(0) => End::Done,
             Some(3 | 4) => End::Refused,
+            // Its removal was killed; whether it was decided, a repair says.
+            Some(5) if said.contains("its removal was broken off") => End::Refused,
             // Its monitor was killed while it was asked for something.
             Some(1) if said.contains("monitor") || said.contains("the machine at") => End::Refused,
             code => {
