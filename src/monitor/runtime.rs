@@ -17,16 +17,18 @@ pub const CONSOLE: &str = "console.sock";
 /// Room for `/<id>/control.sock` in a socket's path of 107 bytes.
 const LONGEST_BASE: usize = 107 - 16 - CONTROL.len() - 2;
 
-/// Makes the directory for the VM `id`, without anything left over in it.
+/// Where the sockets of the VM `id` are to be.
+pub fn place(id: &str) -> PathBuf {
+    base().join(id)
+}
+
+/// Makes a directory for sockets, which [`place`] named.
 ///
 /// # Errors
 /// It cannot be made, or somebody else could get in.
-pub fn create(id: &str) -> Result<PathBuf> {
-    let base = base();
-    private(&base)?;
-    let dir = base.join(id);
-    private(&dir)?;
-    Ok(dir)
+pub fn create(dir: &Path) -> Result<()> {
+    dir.parent().map_or(Ok(()), private)?;
+    private(dir)
 }
 
 /// Opens a listening socket in place of what an earlier monitor left there.

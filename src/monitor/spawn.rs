@@ -53,7 +53,8 @@ pub fn start(store: &Store, vm: &Vm, image: Option<&Image>, settings: Settings) 
     let spec = spec(vm, image, store.stack(vm)?, settings.cmdline)?;
     // From here on there may be data in it, so it must not be forgotten.
     store.sync_vm(vm)?;
-    let sockets = runtime::create(&vm.record.id())?;
+    // Signed before there are any, so that what a kill leaves is always found.
+    let sockets = runtime::place(&vm.record.id());
     lock.sign(&Holder::this_process(Phase::Starting, sockets.clone()))?;
     fault::point("start-signed");
     let event = Event::of_vm("starting", vm.record.name.as_str(), &vm.record.id());
@@ -82,6 +83,7 @@ pub fn bring_up(root: &Path, name: &Name, cmdline: Option<&str>) -> Result<()> {
 }
 
 fn launch(vm: &Vm, lock: &Lock, job: Job, attached: Option<UnixStream>) -> Result<Monitor> {
+    runtime::create(&job.sockets)?;
     let control = runtime::listen(&job.sockets.join(runtime::CONTROL))?;
     let console = runtime::listen(&job.sockets.join(runtime::CONSOLE))?;
     let console_log = open_log(&vm.console_log())?;

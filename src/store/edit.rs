@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::events::{self, Event};
 use super::inventory::{Change, Place};
 use super::name::Name;
-use super::paths::{Paths, load, sync_dir, update};
+use super::paths::{Paths, load, refuse_missing, sync_dir, update};
 use super::vm::{self, Vm};
 use super::{Store, fault, image, layer};
 use crate::failure::{Code, Failure};
@@ -44,10 +44,12 @@ impl Record {
         let unusable = || Failure::new(Code::Integrity, "its record cannot be used");
         match place {
             Place::Image(digest) => {
+                refuse_missing(&paths.image(digest))?;
                 let path = paths.image(digest).join(image::RECORD);
                 Ok(Record::Image(path.clone(), load(&path).with_context(unusable)?))
             }
             Place::Vm(id) => {
+                refuse_missing(&paths.vm(id))?;
                 let path = paths.vm(id).join(vm::RECORD);
                 Ok(Record::Vm(path.clone(), load(&path).with_context(unusable)?))
             }

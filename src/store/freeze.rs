@@ -146,13 +146,16 @@ impl Store {
             created: Timestamp::now(),
             notes: mark.notes,
         };
-        let mut draft = Draft::create(&self.paths, &format!("layer-{}", old.uuid.simple()))?;
+        // Not the layer's uuid: a snapshot that was killed here may have left that.
+        let draft = format!("layer-{}", Uuid::new_v4().simple());
+        let mut draft = Draft::create(&self.paths, &draft)?;
         save(&draft.file(layer::RECORD), &record)?;
         let link = draft.file(layer::DELTA);
         fs::hard_link(vm.delta(), &link)
             .with_context(|| format!("cannot link {}", link.display()))?;
         sync_file(&link)?;
         draft.sync()?;
+        fault::point("layer-made");
         draft.publish(self.paths.layer(old.uuid))?;
         draft.keep();
         sync_dir(&self.paths.layers())

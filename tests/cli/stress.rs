@@ -92,7 +92,7 @@ fn check(store: &Store, models: &[Model]) {
         }
     }
     refuses(store, 4, ["image", "rm", "tiny"], "stand on it");
-    store.ok(["image", "verify", "tiny"]);
+    store.ok(["check", "--deep"]);
     for (name, data) in models.iter().flat_map(Model::readable).take(16) {
         let orders = format!("--cmdline=offshoot.do=verify:{data}:range=0+64k,exit:0");
         store.ok(["start", name, &orders]);

@@ -125,6 +125,7 @@ fn an_attach_that_dies() {
 #[test]
 fn a_snapshot_that_dies() {
     let points = [
+        ("layer-made", ""),
         ("layer-published", ""),
         ("delta-made", ""),
         ("delta-replaced", "s1\n"),
@@ -138,6 +139,19 @@ fn a_snapshot_that_dies() {
         assert_eq!(store.ok(["snapshot", "ls", "-q", "web"]), after, "{point}");
         store.ok(["snapshot", "create", "web", "next"]);
         assert_tidy(&store);
+    }
+}
+
+#[test]
+fn a_snapshot_over_one_that_died_needs_no_repair() {
+    for point in ["layer-made", "layer-published", "delta-made", "delta-replaced", "layer-indexed"]
+    {
+        let store = tiny();
+        store.ok(["clone", "tiny", "web"]);
+        dies(&store, &["snapshot", "create", "web"], point);
+        store.ok(["snapshot", "create", "web", "next"]);
+        store.ok(["rm", "web"]);
+        assert_eq!(names(&store), "");
     }
 }
 
