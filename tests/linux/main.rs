@@ -13,6 +13,7 @@ mod disk;
 mod distro;
 mod ending;
 mod guest;
+mod user;
 
 use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
@@ -29,7 +30,7 @@ macro_rules! cases {
     ($($module:ident::$case:ident,)*) => { [$((stringify!($case), $module::$case as Case)),*] };
 }
 
-const CASES: [(&str, Case); 14] = cases![
+const CASES: [(&str, Case); 15] = cases![
     distro::debian_image_boots_to_a_login_and_clones_keep_apart,
     disk::clones_keep_their_writes_on_one_vcpu,
     disk::clones_keep_their_writes_on_two_vcpus,
@@ -40,6 +41,7 @@ const CASES: [(&str, Case); 14] = cases![
     boot::bzimage_boots,
     boot::kernel_boots_by_pvh,
     boot::console_reaches_a_shell,
+    customize::debian_clones_differ_in_all_that_names_a_machine,
     customize::guests_learn_who_they_are_from_the_seed_or_the_command_line,
     ending::power_button_reaches_the_guest,
     ending::reboot_ends_with_reset,

@@ -1,0 +1,76 @@
+//! Somebody at the serial console of a clone of an ordinary Debian image.
+
+use std::io::Write;
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::Once;
+
+use crate::common::host;
+use crate::common::store::{Follower, Store, succeeds};
+
+/// The image `debian-12`, imported by whoever needs it first. resources/linux/debian-image says
+/// what is on it.
+pub fn debian(store: &Store) -> &'static str {
+    static IMPORTED: Once = Once::new();
+    IMPORTED.call_once(|| {
+        let mut import = store.command(["image", "import", "--name", "debian-12"]);
+        import.arg(host::debian_image());
+        succeeds(import);
+    });
+    "debian-12"
+}
+
+/// A running machine and its console.
+pub struct User<'a> {
+    store: &'a Store,
+    name: &'a str,
+    /// What the guest calls itself.
+    host: &'a str,
+    screen: Follower,
+    console: Child,
+    keys: ChildStdin,
+}
+
+impl<'a> User<'a> {
+    /// Starts a clone, whose guest calls itself `host`.
+    pub fn start(store: &'a Store, name: &'a str, host: &'a str) -> User<'a> {
+        store.ok(["start", name]);
+        let mut console = store.command(["console", name]);
+        let mut console = console.stdin(Stdio::piped()).spawn().expect("offshoot starts");
+        let keys = console.stdin.take().expect("it is piped");
+        User { store, name, host, screen: Follower::new(store, name), console, keys }
+    }
+
+    /// Logs in as root.
+    pub fn log_in(&mut self) {
+        self.screen.wait_for_words(&format!("{} login: ", self.host));
+        self.types("root");
+        self.screen.wait_for_words("Password: ");
+        self.types("offshoot");
+        self.awaits_prompt();
+    }
+
+    fn awaits_prompt(&mut self) {
+        self.screen.wait_for_words(&format!("root@{}:~# ", self.host));
+    }
+
+    fn types(&mut self, line: &str) {
+        writeln!(self.keys, "{line}").expect("its console reads");
+    }
+
+    /// Has the shell run a command, which says these words. What is typed is echoed: the words
+    /// themselves must not be in it.
+    pub fn runs(&mut self, command: &str, words: &str) {
+        assert!(!command.contains(words), "its echo would do");
+        self.types(command);
+        self.screen.wait_for_words(words);
+        self.awaits_prompt();
+    }
+
+    /// Shuts the machine down in an orderly way.
+    pub fn powers_off(mut self) {
+        self.types("poweroff");
+        assert_eq!(self.store.ok(["wait", "--quiet", self.name]), "0\n");
+        drop(self.keys);
+        assert!(self.console.wait().expect("it ends with its machine").success());
+    }
+}
