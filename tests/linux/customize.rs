@@ -32,8 +32,10 @@ const WHO: &str = "systemctl start ssh-host-key; cd /etc; echo i''am $(hostname)
 /// What a machine said it is known by: host name, machine-id, UUID, SSH host key.
 fn names(store: &Store, name: &str) -> [String; 4] {
     let log = store.ok(["logs", name]);
-    let line = log.lines().find_map(|line| line.trim_end().strip_prefix("iam "));
-    let words = line.expect("it said who it is").split(' ').map(str::to_owned);
+    // The shell's own words to its terminal come before it, on the same line.
+    let (_, answer) = log.split_once("iam ").expect("it said who it is");
+    let line = answer.lines().next().expect("there is more");
+    let words = line.trim_end().split(' ').map(str::to_owned);
     words.collect::<Vec<_>>().try_into().expect("four words")
 }
 
