@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         log_to_stderr(&std::env::var("OFFSHOOT_LOG").unwrap_or_else(|_| "warn".into()));
         return duty.perform();
     }
+    cmd::answer_shell();
     let cli = args::Cli::parse();
     log_to_stderr(&cli.global.log);
     match cmd::perform(cli) {

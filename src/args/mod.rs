@@ -1,10 +1,12 @@
 //! The command line: what clap knows of it, and nothing of what it does. `cmd` turns it into deeds.
 
+pub mod complete;
 mod image;
 mod lab;
 mod layers;
 mod machine;
 mod people;
+pub mod reference;
 mod upkeep;
 pub mod value;
 
@@ -166,7 +168,11 @@ pub enum Verb {
     Doctor(Doctor),
     /// Print the version
     Version,
+    /// Write the manual pages
+    Man(Man),
     /// Print a completion script for a shell
+    ///
+    /// It completes names of images, VMs and snapshots, too: source <(offshoot completion bash).
     Completion {
         /// The shell
         shell: clap_complete::Shell,
@@ -177,6 +183,16 @@ pub enum Verb {
 pub struct Target {
     /// A VM
     pub name: Name,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Man {
+    /// The directory to write offshoot.1 and its like to
+    pub dir: Option<PathBuf>,
+    /// Print all of it as one page of Markdown
+    #[arg(long)]
+    pub markdown: bool,
 }
 
 #[derive(Debug, Args)]

@@ -21,6 +21,7 @@ mod lab;
 mod label;
 mod logs;
 mod ls;
+mod man;
 mod note;
 mod pause;
 mod promote;
@@ -51,6 +52,8 @@ use crate::output::Style;
 use crate::store::clone::{CloneRequest, Names, Source};
 use crate::store::customize::load_spec;
 use crate::store::{Name, Store, paths, vm};
+
+pub use completion::answer_shell;
 
 /// What every verb knows.
 pub struct App {
@@ -140,6 +143,7 @@ pub fn perform(cli: Cli) -> Result<u8> {
         Verb::Check(args) => return check::check(&app, &args),
         Verb::Doctor(args) => return doctor::doctor(&app, &args),
         Verb::Version => version::version(&app)?,
+        Verb::Man(args) => man::man(&args)?,
         Verb::Completion { shell } => completion::completion(shell)?,
     }
     Ok(0)

@@ -5,6 +5,7 @@ mod check;
 mod clone;
 #[path = "../common/mod.rs"]
 mod common;
+mod complete;
 mod conditions;
 mod crash;
 mod customize;
@@ -19,6 +20,7 @@ mod foreign;
 mod full;
 mod host;
 mod image;
+mod json;
 mod lab;
 mod layers;
 mod life;
