@@ -59,9 +59,13 @@ pub fn start(store: &Store, vm: &Vm, image: Option<&Image>, settings: Settings) 
     fault::point("start-signed");
     let event = Event::of_vm("starting", vm.record.name.as_str(), &vm.record.id());
     events::tell(store.paths.root(), [event.with("pid", std::process::id())]);
-    let started = launch(vm, &lock, Job { spec, sockets }, settings.attached);
-    if started.is_err() && End::load(&vm.dir).is_ok_and(|end| end.is_none()) {
-        lock.unsign()?;
+    let started = launch(vm, &lock, Job { spec, sockets: sockets.clone() }, settings.attached);
+    if started.is_err() {
+        // As long as the lock says where they are.
+        runtime::remove(&sockets);
+        if End::load(&vm.dir).is_ok_and(|end| end.is_none()) {
+            lock.unsign()?;
+        }
     }
     started
 }

@@ -1,8 +1,9 @@
 //! The real binary with a store of its own.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -121,6 +122,8 @@ pub struct Follower {
     logs: Child,
     lines: BufReader<ChildStdout>,
     seen: String,
+    /// What the machine's monitor logs.
+    monitor: PathBuf,
 }
 
 impl Follower {
@@ -129,7 +132,19 @@ impl Follower {
         let mut logs = store.command(["logs", "--follow", name]);
         let mut logs = logs.stderr(Stdio::inherit()).spawn().expect("offshoot starts");
         let lines = BufReader::new(logs.stdout.take().expect("it is piped"));
-        Follower { logs, lines, seen: String::new() }
+        let dir = store.inspect(name)["dir"].as_str().expect("it has one").to_owned();
+        let monitor = Path::new(&dir).join("monitor.log");
+        Follower { logs, lines, seen: String::new(), monitor }
+    }
+
+    /// Fails because the machine ended too early.
+    #[track_caller]
+    fn ended(&self, awaited: &str) -> ! {
+        let monitor = fs::read_to_string(&self.monitor).unwrap_or_default();
+        let seen = &self.seen;
+        panic!(
+            "it ended before it said {awaited:?}; its console:\n{seen}\nits monitor:\n{monitor}"
+        );
     }
 
     /// Reads on until there is this line.
@@ -138,7 +153,9 @@ impl Follower {
         loop {
             let start = self.seen.len();
             let read = self.lines.read_line(&mut self.seen).expect("a console is text");
-            assert!(read > 0, "it ended before it said {line:?}; its console:\n{}", self.seen);
+            if read == 0 {
+                self.ended(line);
+            }
             if self.seen[start..].trim_end() == line {
                 return;
             }
@@ -153,7 +170,9 @@ impl Follower {
             let mut byte = [0];
             let read = self.lines.read(&mut byte).expect("a console can be read");
             self.seen.push_str(&String::from_utf8_lossy(&byte[..read]));
-            assert!(read > 0, "it ended before it said {words:?}; its console:\n{}", self.seen);
+            if read == 0 {
+                self.ended(words);
+            }
             said.push(byte[0]);
         }
     }
