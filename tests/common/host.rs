@@ -19,8 +19,12 @@ use std::process::{Command, ExitCode, Stdio};
 
 const RECIPES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/resources/linux");
 
+/// CPUs of the emulated host. With two, which QEMU emulates side by side, about one of its lives in
+/// three loses a guest: docs/testing.md, The emulated host.
+const CPUS: &str = "1";
+
 /// How long all cases together may take in the emulated host.
-const SECONDS: &str = "1500";
+const SECONDS: &str = "2400";
 
 /// What a Linux guest is made of. resources/linux/guest makes it.
 pub struct Guest {
@@ -110,7 +114,9 @@ fn run_in_emulated_host(guest: &Guest) -> u8 {
     assert!(recipe.exists(), "KVM does not run Linux, and there is no {}", recipe.display());
     let myself = env::current_exe().expect("a process has an executable");
     let mut command = Command::new(recipe);
-    command.args(["-t", SECONDS, "-l"]).arg(guest.initrd.with_file_name("emulated-host.log"));
+    command
+        .args(["-c", CPUS, "-t", SECONDS, "-l"])
+        .arg(guest.initrd.with_file_name("emulated-host.log"));
     let offshoot = Path::new(env!("CARGO_BIN_EXE_offshoot"));
     let e2fsck = Path::new("e2fsck");
     let debian = debian_image();
