@@ -19,8 +19,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 const RECIPES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/resources/linux");
 
-/// CPUs of the emulated host. With two, which QEMU emulates side by side, about one of its lives in
-/// three loses a guest: docs/testing.md, The emulated host.
+/// CPUs of the emulated host. With two, which QEMU emulates side by side, it loses a guest now and
+/// then: docs/testing.md, The emulated host.
 const CPUS: &str = "1";
 
 /// How long all cases together may take in the emulated host.
