@@ -66,6 +66,12 @@ impl Failure {
     pub fn hint(self, hint: impl Display) -> Failure {
         Failure { hint: Some(hint.to_string()), ..self }
     }
+
+    /// Adds another thing to try.
+    pub fn or_hint(self, other: impl Display) -> Failure {
+        let hint = self.hint.as_deref().map_or(String::new(), |hint| format!("{hint}, or "));
+        self.hint(format!("{hint}{other}"))
+    }
 }
 
 impl Display for Failure {

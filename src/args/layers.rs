@@ -122,6 +122,9 @@ pub struct Prune {
     /// Only say what would be removed
     #[arg(long)]
     pub dry_run: bool,
+    /// Also layers whose --delta-dir is not there: the store forgets them, and says where they are
+    #[arg(long)]
+    pub forget: bool,
 }
 
 #[derive(Debug, Args)]

@@ -47,6 +47,9 @@ pub struct Machine {
     /// Clean at every start: what it writes is never made durable, and goes when it ends
     #[arg(long)]
     pub ephemeral: bool,
+    /// Keep its delta in this directory, on another disk perhaps, not in the store
+    #[arg(long, value_name = "DIR")]
+    pub delta_dir: Option<PathBuf>,
     #[command(flatten)]
     pub boot: Boot,
 }
@@ -126,6 +129,9 @@ pub struct Rm {
     /// Remove all that stands on them, too; lists it and asks first
     #[arg(long)]
     pub cascade: bool,
+    /// Also those whose --delta-dir is not there: the store forgets what is in it, and says where
+    #[arg(long)]
+    pub forget: bool,
 }
 
 #[derive(Debug, Args)]

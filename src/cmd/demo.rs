@@ -119,6 +119,7 @@ fn clone(store: &mut Store, image: &Image, count: u32) -> Result<Vec<Ship>> {
         labels: std::collections::BTreeMap::default(),
         spec: None,
         ephemeral: false,
+        delta_dir: None,
         keep_identity: false,
     };
     let mut ships = Vec::new();

@@ -31,6 +31,9 @@ struct View {
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<End>,
     delta: Delta,
+    /// The file its delta is, where that is not in its directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta_file: Option<PathBuf>,
     /// What it stands on, from the bottom up: an image, then snapshots. Absent where that cannot
     /// be told.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,6 +97,7 @@ impl View {
             sockets: holder.map(|holder| holder.sockets),
             end,
             delta: Delta::of(&vm),
+            delta_file: vm.home().chosen().map(|_| vm.delta()),
             lineage: store.chain(&vm).ok().map(|chain| labels(&chain, &lineage)),
             snapshots: snapshot::views(store, &vm, &lineage)?,
             dir: vm.dir,
@@ -112,7 +116,10 @@ impl Delta {
                 bytes_on_disk: info.bytes_on_disk,
                 parent: parent(&info.parent),
             },
-            Err(error) => Delta::Bad { error: crate::failure::text(&error.into()) },
+            Err(error) => {
+                let error = vm.heading().err().unwrap_or_else(|| error.into());
+                Delta::Bad { error: crate::failure::text(&error) }
+            }
         }
     }
 }

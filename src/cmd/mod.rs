@@ -171,6 +171,7 @@ fn clone_request(source: Source, names: Names, machine: args::Machine) -> Result
         labels: machine.labels.into_iter().collect(),
         spec: machine.spec.as_deref().map(load_spec).transpose()?,
         ephemeral: machine.ephemeral,
+        delta_dir: machine.delta_dir.map(std::path::absolute).transpose()?,
         keep_identity: false,
     })
 }

@@ -9,7 +9,7 @@ use crate::args;
 use crate::output::{self, Style, human};
 use crate::store::inventory::LayerRow;
 use crate::store::lineage::label;
-use crate::store::{Store, layer};
+use crate::store::{Away, Store, layer};
 
 /// The keys are stable.
 #[derive(Serialize)]
@@ -23,9 +23,11 @@ struct View {
 pub fn prune(app: &App, args: &args::Prune) -> Result<()> {
     let mut store = app.store()?;
     // While they are there: how much they take cannot be told afterwards.
-    let mut views: Vec<View> = store.prunable()?.iter().map(|row| View::of(&store, row)).collect();
+    let away = Away::of(args.forget);
+    let rows = store.prunable(away)?;
+    let mut views: Vec<View> = rows.iter().map(|row| View::of(&store, row)).collect();
     if !args.dry_run {
-        let removed = store.prune().context("cannot remove all layers nobody needs")?;
+        let removed = store.prune(away).context("cannot remove all layers nobody needs")?;
         views.retain(|view| removed.contains(&view.layer));
     }
     match app.style {

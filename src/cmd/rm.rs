@@ -9,7 +9,7 @@ use crate::args;
 use crate::failure::Failure;
 use crate::monitor::{self, State};
 use crate::store::inventory::Place;
-use crate::store::{Name, Store};
+use crate::store::{Away, Name, Store};
 
 /// Removes VMs; those that run only when forced to.
 pub fn rm(app: &App, args: &args::Rm) -> Result<()> {
@@ -18,11 +18,11 @@ pub fn rm(app: &App, args: &args::Rm) -> Result<()> {
     }
     let mut store = app.store()?;
     each(&args.names, |name| {
-        remove(&mut store, name, args.force).with_context(|| format!("cannot remove {name}"))
+        remove(&mut store, name, args).with_context(|| format!("cannot remove {name}"))
     })
 }
 
-fn remove(store: &mut Store, name: &Name, force: bool) -> Result<()> {
+fn remove(store: &mut Store, name: &Name, args: &args::Rm) -> Result<()> {
     if let Ok(Place::Image(_)) = store.inventory.find(name) {
         let hint = format!(
             "offshoot image rm {name}; with all that stands on it: offshoot rm --cascade {name}"
@@ -32,7 +32,7 @@ fn remove(store: &mut Store, name: &Name, force: bool) -> Result<()> {
     let dir = store.vm_dir(name)?;
     store.refuse_protected(name)?;
     let state = State::of(&dir)?;
-    if state.is_live() && !force {
+    if state.is_live() && !args.force {
         return Err(Failure::in_use(format!("it is {}", state.word()))
             .hint(format!("offshoot stop {name}, or offshoot rm -f {name}"))
             .into());
@@ -40,5 +40,5 @@ fn remove(store: &mut Store, name: &Name, force: bool) -> Result<()> {
     if state.is_live() {
         monitor::kill(&dir)?;
     }
-    store.remove_vm(name)
+    store.remove_vm(name, Away::of(args.forget))
 }

@@ -12,7 +12,7 @@ use crate::console::{Event, Pump, Signals};
 use crate::failure::{Code, Failure};
 use crate::monitor::{self, Monitor, Settings, State};
 use crate::store::clone::Names;
-use crate::store::{Image, Store, Vm};
+use crate::store::{Away, Image, Store, Vm};
 use crate::terminal::Raw;
 
 /// Runs a new clone to its end; the result is what this process ends with.
@@ -38,13 +38,13 @@ fn run_clone(app: &App, args: args::Run) -> Result<u8> {
         Ok(monitor) => monitor,
         Err(error) => {
             // Of one that never ran there is nothing to keep.
-            store.remove_vm(&vm.record.name)?;
+            store.remove_vm(&vm.record.name, Away::Keep)?;
             return Err(error);
         }
     };
     let status = attend(vm, monitor, console, &signals, deadline);
     if args.rm {
-        let removed = store.remove_vm(&vm.record.name);
+        let removed = store.remove_vm(&vm.record.name, Away::Keep);
         return status.and_then(|status| removed.map(|()| status));
     }
     status

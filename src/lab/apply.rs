@@ -13,7 +13,7 @@ use crate::monitor::{self, State};
 use crate::output::progress;
 use crate::parallel;
 use crate::store::clone::{CloneRequest, Names};
-use crate::store::{Name, Store, Vm, Writer};
+use crate::store::{Away, Name, Store, Vm, Writer};
 
 /// How running clones are stopped.
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +165,7 @@ impl Crew<'_> {
     pub fn remove(&mut self, plan: &mut [Seat]) {
         let bar = self.bar(plan, Step::Remove, "removing");
         for seat in plan.iter_mut().filter(|seat| seat.is_due(Step::Remove)) {
-            let result = self.store.remove_vm(&seat.name);
+            let result = self.store.remove_vm(&seat.name, Away::Keep);
             seat.note(Step::Remove, result.with_context(|| format!("cannot remove {}", seat.name)));
             bar.inc(1);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use anyhow::{Context, Result};
 use customize::Spec;
@@ -141,6 +141,7 @@ impl Reader<'_> {
             labels: self.labels(&name, table.labels)?,
             spec: table.spec.map(|path| self.spec(&path)).transpose()?,
             ephemeral: table.ephemeral,
+            delta_dir: table.delta_dir.map(|dir| absolute(self.beside(&dir))).transpose()?,
             keep_identity: false,
         };
         Ok(Group { name, request, names, start: table.start.unwrap_or(true), after })
@@ -206,10 +207,14 @@ impl Reader<'_> {
         Ok(load_spec(&self.present(path)?).map_err(wrong)?)
     }
 
+    /// What a path means that is relative to the lab's file.
+    fn beside(&self, path: &Path) -> PathBuf {
+        self.source.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
     /// A file beside the lab's, by a path that holds wherever a clone is started from.
     fn present(&self, path: &Spanned<PathBuf>) -> Result<PathBuf> {
-        let beside = self.source.path.parent().unwrap_or(Path::new(""));
-        let full = beside.join(path.get_ref());
+        let full = self.beside(path.get_ref());
         let found = full.canonicalize().map_err(|error| error.to_string());
         let found = match found {
             Ok(found) if found.is_file() => return Ok(found),

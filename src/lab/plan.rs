@@ -216,6 +216,8 @@ fn differences(group: &Group, origin: Option<&Origin>, member: &Member) -> Vec<S
     compare("kernel", path(&own.kernel).unwrap_or_else(none), path(&asked.boot.kernel));
     compare("initrd", path(&own.initrd).unwrap_or_else(none), path(&asked.boot.initrd));
     compare("cmdline", quoted(&own.cmdline).unwrap_or_else(none), quoted(&asked.boot.cmdline));
+    let dir = path(&member.delta_dir).unwrap_or_else(|| "the store's".to_owned());
+    compare("delta_dir", dir, path(&asked.delta_dir));
     if let Some(size) = asked.disk_size.filter(|&size| size > record.disk_size) {
         compare("disk", human::bytes(record.disk_size), Some(human::bytes(size)));
     }

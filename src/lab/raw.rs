@@ -43,6 +43,7 @@ pub struct Group {
     pub start: Option<bool>,
     #[serde(default)]
     pub ephemeral: bool,
+    pub delta_dir: Option<PathBuf>,
     #[serde(default)]
     pub after: Vec<Spanned<Name>>,
 }

@@ -1,7 +1,7 @@
 //! What there is of a lab: its clones, and who else has names it asks for.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -46,6 +46,8 @@ pub struct Member {
     pub image: Option<Name>,
     /// What it is; unknown where its files are damaged.
     pub record: Option<Record>,
+    /// The directory its delta is in, where it is not the store's.
+    pub delta_dir: Option<PathBuf>,
 }
 
 impl Member {
@@ -92,9 +94,11 @@ fn member(store: &Store, row: VmRow) -> Member {
         Ok(state) => (state.word(), None),
         Err(_) => ("damaged", None),
     };
-    let record = store.vm(&row.name).ok().map(|vm| vm.record);
+    let vm = store.vm(&row.name).ok();
+    let delta_dir = vm.as_ref().and_then(|vm| vm.home().chosen().map(Path::to_path_buf));
+    let record = vm.map(|vm| vm.record);
     let group = row.labels.get(GROUP).cloned().unwrap_or_default();
-    Member { dir, group, state, pid, image: row.image, record }
+    Member { dir, group, state, pid, image: row.image, record, delta_dir }
 }
 
 fn origin(store: &Store, images: &[Name], source: &Name) -> Origin {

@@ -16,7 +16,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::inventory::{ImageRow, LayerRow, VmRow};
-use super::{Store, image, lock, vm};
+use super::{Store, home, image, lock, vm};
 
 /// What something takes, in bytes. The keys are stable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -114,7 +114,7 @@ impl Store {
         bases: &BTreeMap<Uuid, u64>,
     ) -> Line {
         let dir = self.paths.vm(&row.id);
-        let delta = blockdev::delta::inspect(&dir.join(vm::DELTA));
+        let delta = blockdev::delta::inspect(&home::file(&dir.join(vm::DELTA)));
         let base = layers.base_of(row, needs).and_then(|base| bases.get(&base));
         let sum = |shared: bool| -> u64 {
             let wanted = needs.iter().filter(|uuid| layers.is_shared(uuid) == shared);
@@ -196,7 +196,8 @@ fn directory_bytes(dir: &Path) -> u64 {
     let shared =
         |name: &std::ffi::OsStr| [image::KERNEL, image::INITRD].iter().any(|file| name == *file);
     let bytes = |entry: std::fs::DirEntry| {
-        let found = entry.metadata().ok()?;
+        // Not the entry's own: a delta's may be a link to where it is.
+        let found = entry.path().metadata().ok()?;
         let elsewhere = found.nlink() > 1 && shared(&entry.file_name());
         (!elsewhere).then_some(found.blocks() * 512)
     };

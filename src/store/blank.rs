@@ -19,6 +19,7 @@ use super::customize::{Cast, Role, Script};
 use super::draft::Draft;
 use super::events;
 use super::fault;
+use super::home::Home;
 use super::inventory::{Change, NewVm};
 use super::name::Name;
 use super::paths::{self, Paths, RECORD_VERSION};
@@ -40,10 +41,17 @@ pub(super) struct Blank {
 
 impl Blank {
     /// One with an empty disk of `size` bytes on what it is a clone of.
-    pub(super) fn linked(paths: &Paths, origin: &Origin, size: u64) -> Result<Blank> {
+    pub(super) fn linked(
+        paths: &Paths,
+        origin: &Origin,
+        size: u64,
+        request: &CloneRequest,
+    ) -> Result<Blank> {
         let draft = Draft::create(paths, &format!("clone-{}", Uuid::new_v4().simple()))?;
         share(&draft.file(""), &origin.own_files)?;
-        let delta = delta::create(&draft.file(vm::DELTA), size, &origin.parent)?;
+        let home = request.delta_dir.as_deref().map_or(Ok(Home::Store), Home::under)?;
+        let path = home.place(&draft.file(vm::DELTA))?;
+        let delta = delta::create(&path, size, &origin.parent)?;
         Ok(Blank { draft, delta, parent: Some(origin.parent.uuid) })
     }
 }

@@ -14,9 +14,11 @@ use super::Store;
 use super::blank::Blank;
 use super::draft::Busy;
 use super::freeze::Mark;
+use super::home;
 use super::image;
 use super::layer::Alone;
 use super::name::Name;
+use super::paths::Paths;
 use super::vm::{Boot, Record, Vm};
 use super::writer::Writer;
 use crate::failure::Failure;
@@ -75,8 +77,17 @@ pub struct CloneRequest {
     pub spec: Option<Spec>,
     /// Whether they are clean at every start.
     pub ephemeral: bool,
+    /// The directory their deltas are to be in, an absolute path; the store's where not said.
+    pub delta_dir: Option<PathBuf>,
     /// Whether they are to be true copies of the source, under other names.
     pub keep_identity: bool,
+}
+
+impl CloneRequest {
+    /// Refuses a directory that cannot hold their deltas, before anything is done for them.
+    pub(super) fn refuse_unusable_dir(&self, paths: &Paths) -> Result<(), Failure> {
+        self.delta_dir.as_deref().map_or(Ok(()), |dir| home::refuse_unusable(dir, paths))
+    }
 }
 
 /// How clones are called.
@@ -150,10 +161,11 @@ impl Store {
         // Before anything is frozen for them; only a change can be sure.
         let said = request.names.said();
         said.iter().try_for_each(|(name, _)| self.inventory.refuse_taken(name))?;
+        request.refuse_unusable_dir(&self.paths)?;
         let origin = self.origin(&request.source, writer)?;
         let size = disk_size(origin.size, request.disk_size)?;
         let _busy = Busy::enter(&self.paths)?;
-        let blank = || Blank::linked(&self.paths, &origin, size);
+        let blank = || Blank::linked(&self.paths, &origin, size, request);
         let blanks = request.names.each().map(|_| blank()).collect::<Result<_>>()?;
         let vms = self.publish_clones(blanks, &origin, size, request)?;
         Ok(Clones { vms, of_running: origin.of_running })

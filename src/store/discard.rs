@@ -12,12 +12,14 @@ use super::draft::{Busy, Trash};
 use super::edit;
 use super::events::{self, Event};
 use super::fault;
+use super::home::{self, Home};
 use super::inventory::Place;
 use super::layer::Alone;
 use super::lineage::{Child, Lineage};
 use super::lock::Lock;
 use super::name::Name;
 use super::paths::sync_dir;
+use super::remove::Away;
 use super::sockets;
 use super::writer::Writer;
 use crate::failure::Failure;
@@ -58,12 +60,13 @@ impl Store {
     /// damaged or gone, too.
     ///
     /// # Errors
-    /// There is none of this name, it runs, or it is protected.
-    pub fn remove_vm(&mut self, name: &Name) -> Result<()> {
+    /// There is none of this name, it runs, it is protected, or its delta is away and is not to be
+    /// forgotten.
+    pub fn remove_vm(&mut self, name: &Name, away: Away) -> Result<()> {
         let alone = Alone::enter(&self.paths)?;
-        let held = self.hold(&alone, name)?;
+        let held = self.hold(&alone, name, away)?;
         self.remove_held(held)?;
-        let collected = self.collect(&alone);
+        let collected = self.collect_and(&alone, away);
         collected.map(drop).context("the VM is gone, but not all of its snapshots")
     }
 
@@ -110,15 +113,16 @@ impl Store {
     /// Removes what `agreed`, the answer of [`cascade`](Store::cascade) to `names`, lists.
     ///
     /// # Errors
-    /// Something else stands there by now, or one of them runs or is protected: nothing is removed
-    /// then. Or the filesystem or the inventory refuses: what is left is whole.
-    pub fn remove_cascade(&mut self, names: &[Name], agreed: &Cascade) -> Result<()> {
+    /// Something else stands there by now, or one of them runs, is protected, or is away and not to
+    /// be forgotten: nothing is removed then. Or the filesystem or the inventory refuses: what is left is whole.
+    pub fn remove_cascade(&mut self, names: &[Name], agreed: &Cascade, away: Away) -> Result<()> {
         let alone = Alone::enter(&self.paths)?;
         let kept = agreed.snapshots.iter().map(|snapshot| &snapshot.vm);
         for name in agreed.images.iter().chain(&agreed.vms).chain(kept) {
             self.refuse_protected(name).with_context(|| name.to_string())?;
         }
-        let held = agreed.vms.iter().map(|name| self.hold(&alone, name).context(name.clone()));
+        let hold = |name: &Name| self.hold(&alone, name, away).context(name.clone());
+        let held = agreed.vms.iter().map(hold);
         let held = held.collect::<Result<Vec<_>>>()?;
         if self.cascade(names)? != *agreed {
             let what = "what stands on it has changed meanwhile";
@@ -131,7 +135,8 @@ impl Store {
         for snapshot in &agreed.snapshots {
             self.take_name(snapshot.uuid).with_context(|| snapshot.label.clone())?;
         }
-        self.collect(&alone).context("its VMs are gone, but not all of their snapshots")?;
+        let collected = self.collect_and(&alone, away);
+        collected.context("its VMs are gone, but not all of their snapshots")?;
         for image in &agreed.images {
             self.remove_image_alone(&alone, image).with_context(|| image.to_string())?;
         }
@@ -139,9 +144,13 @@ impl Store {
     }
 
     /// Keeps everybody else from a VM that is to go.
-    fn hold(&mut self, alone: &Alone, name: &Name) -> Result<Held> {
+    fn hold(&mut self, alone: &Alone, name: &Name, away: Away) -> Result<Held> {
         let id = self.vm_id(name)?;
         let dir = self.paths.vm(&id);
+        if away == Away::Keep {
+            let present = Home::of(&home::entry(&dir)).refuse_away();
+            present.map_err(|error| error.or_hint(format!("offshoot rm --forget {name}")))?;
+        }
         let writer = dir.exists().then(|| Lock::take(&dir)).transpose()?.map(Writer::Nobody);
         if let (Ok(vm), Some(writer)) = (self.vm(name), &writer) {
             // So that its layers are known. One that is damaged goes all the same.

@@ -16,6 +16,7 @@ use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
 use super::fault;
+use super::home;
 use super::paths::{Paths, sync_dir};
 use crate::failure::Failure;
 
@@ -114,7 +115,7 @@ impl Drop for Draft {
         if self.kept {
             return;
         }
-        if let Err(error) = fs::remove_dir_all(&self.path) {
+        if let Err(error) = home::remove(&self.path) {
             log::warn!("{} is left behind: {error}", self.path.display());
         }
     }
@@ -154,7 +155,6 @@ impl Trash {
     /// The filesystem refuses; `doctor` lists the rest.
     pub fn empty(self) -> Result<()> {
         fault::point("trash-taken");
-        fs::remove_dir_all(&self.path)
-            .with_context(|| format!("cannot delete {}", self.path.display()))
+        home::remove(&self.path).with_context(|| format!("cannot delete {}", self.path.display()))
     }
 }

@@ -21,6 +21,7 @@ use super::Store;
 use super::chain::{Chain, parent_of};
 use super::draft::{Busy, Draft, Trash};
 use super::fault;
+use super::home;
 use super::inventory::Link;
 use super::layer::{self, Alone, Record, sync_file};
 use super::lock::Lock;
@@ -124,7 +125,7 @@ impl Store {
             return Ok(());
         }
         let inode = |path: &Path| path.metadata().map(|file| (file.dev(), file.ino()));
-        if inode(&dir.join(layer::DELTA))? != inode(&vm.delta())? {
+        if inode(&home::file(&dir.join(layer::DELTA)))? != inode(&vm.delta())? {
             let what = format!("layer {} is there twice", top.uuid);
             return Err(Failure::new(Code::Integrity, what).hint("offshoot doctor").into());
         }
@@ -151,7 +152,7 @@ impl Store {
         let mut draft = Draft::create(&self.paths, &draft)?;
         save(&draft.file(layer::RECORD), &record)?;
         let link = draft.file(layer::DELTA);
-        fs::hard_link(vm.delta(), &link)
+        fs::hard_link(vm.entry(), &link)
             .with_context(|| format!("cannot link {}", link.display()))?;
         sync_file(&link)?;
         draft.sync()?;
@@ -163,7 +164,7 @@ impl Store {
 
     /// Has the writer of `layer` go on to the VM's delta, which stands on it.
     fn go_on(&self, vm: &Vm, layer: Uuid, writer: &Writer) -> Result<Pause> {
-        let path = self.paths.layer(layer).join(layer::DELTA);
+        let path = home::file(&self.paths.layer(layer).join(layer::DELTA));
         let Writer::Monitor(monitor) = writer else {
             delta::freeze(&path)?;
             return Ok(None);

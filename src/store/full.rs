@@ -16,6 +16,7 @@ use super::blank::{Blank, share};
 use super::clone::{CloneRequest, Clones, Names, Origin, disk_size};
 use super::customize::Script;
 use super::draft::Busy;
+use super::home;
 use super::image::{self, Image};
 use super::layer::{Alone, sync_file};
 use super::vm::{DELTA, Vm};
@@ -36,6 +37,7 @@ impl Store {
         if let Names::Given(names) = &request.names {
             names.iter().try_for_each(|name| self.inventory.refuse_taken(name))?;
         }
+        request.refuse_unusable_dir(&self.paths)?;
         let mut origin = self.origin(&request.source, writer)?;
         // Before much is copied.
         let (asked, keep) = (request.spec.as_ref(), request.keep_identity);
@@ -60,8 +62,8 @@ impl Store {
         let mut copies = Vec::new();
         let mut below = None;
         for () in request.names.each() {
-            let blank = Blank::linked(&self.paths, origin, size)?;
-            let path = blank.draft.file(DELTA);
+            let blank = Blank::linked(&self.paths, origin, size, request)?;
+            let path = home::file(&blank.draft.file(DELTA));
             let chain = self.chain_below(delta::heading(&path)?)?.below();
             if below.is_none() {
                 // Layers stay while they are open.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Store;
+use super::home::{self, Home};
 use super::name::Name;
 use super::paths::{Paths, load};
 use super::time::Timestamp;
@@ -73,7 +74,7 @@ impl Layer {
 
     /// Its delta.
     pub fn delta(&self) -> PathBuf {
-        self.dir.join(DELTA)
+        home::file(&self.dir.join(DELTA))
     }
 
     /// Where the owner map of the chain up to it is kept.
@@ -107,12 +108,18 @@ impl Store {
     }
 }
 
-/// What the header of a delta of this store says. That there is none is damage, not a wrong name.
+/// What the header of the delta with this entry says. That there is none is damage, not a wrong
+/// name.
 ///
 /// # Errors
-/// It is missing, damaged, or of a newer version.
-pub fn own_heading(path: &Path) -> Result<Heading> {
-    delta::heading(path).map_err(|error| match error.kind() {
+/// It is missing, damaged, or of a newer version; or where it is, is not there now.
+pub fn own_heading(entry: &Path) -> Result<Heading> {
+    let error = match delta::heading(&home::file(entry)) {
+        Ok(heading) => return Ok(heading),
+        Err(error) => error,
+    };
+    Home::of(entry).refuse_away()?;
+    Err(match error.kind() {
         ErrorKind::NotFound => {
             let what = Failure::new(Code::Integrity, "a layer is missing").hint("offshoot doctor");
             anyhow::Error::new(error).context(what)

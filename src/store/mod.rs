@@ -7,6 +7,7 @@
 //! <root>/tmp/               being made, or on its way out
 //! <root>/inventory.db       names and who stands on whom
 //! ```
+//! A delta may be a symlink to a file elsewhere: [`home`].
 
 pub mod account;
 pub mod attach;
@@ -25,6 +26,7 @@ mod export;
 pub(crate) mod fault;
 mod freeze;
 mod full;
+pub mod home;
 pub mod identity;
 pub mod image;
 pub mod import;
@@ -61,6 +63,7 @@ pub use clone::Source;
 pub use draft::Busy;
 pub use image::Image;
 pub use name::Name;
+pub use remove::Away;
 pub use time::Timestamp;
 pub use vm::Vm;
 pub use writer::Writer;

@@ -1,7 +1,7 @@
 //! Giving a VM an empty delta in place of the one it has.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use blockdev::delta::{self, Parent, ParentKind};
@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::Store;
 use super::draft::Busy;
 use super::fault;
+use super::home::{self, Home};
 use super::layer::sync_file;
 use super::lock::Lock;
 use super::paths::{Paths, sync_dir};
@@ -19,12 +20,15 @@ use crate::failure::{Code, Failure};
 /// Bytes on the disk of a delta nobody has written to, at most.
 const CLEAN: u64 = 64 << 10;
 
-/// An empty delta that is to take the place of a VM's own. Dropped before it did, it is gone.
+/// An empty delta that is to take the place of a VM's own. Dropped before it did, it is gone;
+/// dropped after, what was there is, unless it has another name.
 pub(super) struct Fresh {
+    home: Home,
     draft: PathBuf,
     to: PathBuf,
+    /// A name for what is replaced, where its last name must not go before it.
+    old: PathBuf,
     dir: PathBuf,
-    placed: bool,
 }
 
 impl Store {
@@ -59,11 +63,10 @@ impl Store {
             return Ok(());
         }
         let _busy = Busy::enter(&self.paths)?;
-        let draft = self.paths.tmp().join(format!("delta-{}", Uuid::new_v4().simple()));
-        delta::create_anew(&draft, &vm.heading()?)?;
+        let heading = vm.heading()?;
+        let mut fresh = Fresh::make(&self.paths, vm, |path| delta::create_anew(path, &heading))?;
         fault::point("delta-cleaned");
-        let to = vm.delta();
-        fs::rename(&draft, &to).with_context(|| format!("cannot replace {}", to.display()))
+        fresh.place()
     }
 }
 
@@ -73,10 +76,22 @@ impl Fresh {
     /// # Errors
     /// The filesystem refuses.
     pub fn create(paths: &Paths, vm: &Vm, parent: &Parent, size: u64) -> Result<Fresh> {
-        let draft = paths.tmp().join(format!("delta-{}", Uuid::new_v4().simple()));
-        blockdev::delta::create(&draft, size, parent)?;
+        let fresh = Fresh::make(paths, vm, |path| delta::create(path, size, parent).map(drop))?;
         fault::point("delta-made");
-        Ok(Fresh { draft, to: vm.delta(), dir: vm.dir.clone(), placed: false })
+        Ok(fresh)
+    }
+
+    fn make(
+        paths: &Paths,
+        vm: &Vm,
+        create: impl FnOnce(&Path) -> blockdev::Result<()>,
+    ) -> Result<Fresh> {
+        let name = Uuid::new_v4().simple().to_string();
+        let draft = paths.tmp().join(format!("delta-{name}"));
+        let old = paths.tmp().join(format!("replaced-{name}"));
+        let fresh = Fresh { home: vm.home(), draft, to: vm.entry(), old, dir: vm.dir.clone() };
+        create(&fresh.home.place(&fresh.draft)?)?;
+        Ok(fresh)
     }
 
     /// Makes its content durable, before it takes its place.
@@ -84,7 +99,8 @@ impl Fresh {
     /// # Errors
     /// The filesystem refuses.
     pub fn sync(&self) -> Result<()> {
-        sync_file(&self.draft)
+        sync_file(&self.draft)?;
+        self.home.sync()
     }
 
     /// Takes its place.
@@ -93,9 +109,13 @@ impl Fresh {
     /// The filesystem refuses; the old one is still there.
     pub fn place(&mut self) -> Result<()> {
         let (from, to) = (&self.draft, &self.to);
-        fs::rename(from, to).with_context(|| format!("cannot replace {}", to.display()))?;
-        self.placed = true;
-        Ok(())
+        let place = || {
+            if self.home != Home::Store {
+                fs::hard_link(to, &self.old)?;
+            }
+            fs::rename(from, to)
+        };
+        place().with_context(|| format!("cannot replace {}", to.display()))
     }
 
     /// Makes durable that it is there.
@@ -109,8 +129,7 @@ impl Fresh {
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        if !self.placed {
-            let _ = fs::remove_file(&self.draft);
-        }
+        let _ = home::remove(&self.draft);
+        let _ = home::remove(&self.old);
     }
 }

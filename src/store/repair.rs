@@ -191,8 +191,9 @@ impl Store {
         };
         let mut plan = plan(&Files::read(&self.paths)?, &rows);
         // Whoever is about to stand on a layer has it open until its header says so.
+        let told = self.refuse_untold().is_ok();
         plan.steps.retain(|step| match &step.act {
-            Act::SetAside(path) => !super::remove::is_open(&path.join(layer::DELTA)),
+            Act::SetAside(path) => told && !super::remove::is_open(&path.join(layer::DELTA)),
             _ => true,
         });
         Ok(plan)

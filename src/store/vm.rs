@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::Store;
 use super::customize::{Custom, SEED, SPEC};
+use super::home::{self, Home};
 use super::identity::Identity;
 use super::image::{self, Image};
 use super::inventory::Place;
@@ -109,9 +110,19 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// The delta's place.
+    /// Its delta.
     pub fn delta(&self) -> PathBuf {
+        home::file(&self.entry())
+    }
+
+    /// The delta's entry in the store.
+    pub fn entry(&self) -> PathBuf {
         self.dir.join(DELTA)
+    }
+
+    /// Where its deltas are.
+    pub fn home(&self) -> Home {
+        Home::of(&self.entry())
     }
 
     /// What its delta's header says.
@@ -119,7 +130,7 @@ impl Vm {
     /// # Errors
     /// It is missing, damaged, or of a newer version.
     pub fn heading(&self) -> Result<Heading> {
-        own_heading(&self.delta())
+        own_heading(&self.entry())
     }
 
     /// The kernel of its own, be it in its directory or elsewhere, if it has one.
@@ -172,6 +183,7 @@ impl Store {
                     .with_context(|| format!("cannot sync {}", path.display()))?;
             }
         }
+        vm.home().sync()?;
         sync_dir(&vm.dir)?;
         sync_dir(&self.paths.vms())?;
         self.inventory.sync()

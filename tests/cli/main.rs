@@ -10,6 +10,7 @@ mod conditions;
 mod crash;
 mod customize;
 mod damage;
+mod delta_dir;
 mod demo;
 mod df;
 mod distro;

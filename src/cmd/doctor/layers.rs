@@ -27,8 +27,8 @@ pub fn find(store: &Store) -> Result<Vec<Finding>> {
                 used.extend(chain.frozen.iter().map(|layer| layer.heading.uuid));
             }
             Err(error) => {
-                let next = format!("offshoot rm {}", row.name);
-                findings.push(unusable("vm", row.name.as_str(), &error, Some(next)));
+                let usual = format!("offshoot rm {}", row.name);
+                findings.push(unusable("vm", row.name.as_str(), &error, Some(usual)));
             }
         }
     }

@@ -65,12 +65,15 @@ fn stuck(remark: Remark) -> Finding {
     Finding::bad(remark.check, Code::Integrity, remark.text, None)
 }
 
+/// What to do is what the error says, unless that is to ask who is asked here; else the `usual`.
 pub(super) fn unusable(
     check: &'static str,
     name: &str,
     error: &anyhow::Error,
-    next: Option<String>,
+    usual: Option<String>,
 ) -> Finding {
+    let better = failure::hint(error).filter(|hint| !hint.starts_with("offshoot doctor"));
+    let next = better.map(str::to_owned).or(usual);
     Finding::bad(check, Code::Integrity, format!("{name}: {}", failure::text(error)), next)
 }
 

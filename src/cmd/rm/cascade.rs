@@ -8,7 +8,7 @@ use crate::failure::{Code, Failure};
 use crate::output::table::{self, Align};
 use crate::output::{self, Style, human};
 use crate::store::discard::Cascade;
-use crate::store::{Name, Store};
+use crate::store::{Away, Name, Store};
 use crate::terminal;
 
 /// Removes all of it, or nothing, and says what with `--format json`.
@@ -40,7 +40,7 @@ fn remove(app: &App, args: &args::Rm, names: &str) -> Result<Cascade> {
             confirm(&all, names)?;
         }
     }
-    store.remove_cascade(&args.names, &all)?;
+    store.remove_cascade(&args.names, &all, Away::of(args.forget))?;
     Ok(all)
 }
 

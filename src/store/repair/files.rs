@@ -119,7 +119,7 @@ fn vm_in(paths: &Paths, name: &str) -> Result<(Vm, Heading)> {
     let record: vm::Record = load(&dir.join(vm::RECORD))?;
     ensure!(record.id() == name, "its record is of VM {}", record.id());
     let vm = Vm { dir, record };
-    let heading = vm.heading()?;
+    let heading = vm.heading().with_context(|| vm.record.name.clone())?;
     Ok((vm, heading))
 }
 

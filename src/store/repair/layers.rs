@@ -11,7 +11,7 @@ use super::{Act, Remark, Step};
 use crate::store::chain::parent_of;
 use crate::store::inventory::LayerRow;
 use crate::store::lineage::label;
-use crate::store::{Vm, layer, vm};
+use crate::store::{Vm, home, layer, vm};
 
 /// Which layers there are, which are needed, and by whom.
 pub(super) struct Layers<'a> {
@@ -228,5 +228,5 @@ fn strange_headings(files: &Files) -> Vec<Heading> {
         "vm" => found.path.join(vm::DELTA),
         _ => found.path.join(layer::DELTA),
     });
-    deltas.filter_map(|path| heading(&path).ok()).collect()
+    deltas.filter_map(|entry| heading(&home::file(&entry)).ok()).collect()
 }

@@ -11,11 +11,14 @@ use anyhow::{Context, Result};
 use super::Remark;
 use super::files::entries;
 use crate::store::draft::Busy;
+use crate::store::home::{self, Home};
 use crate::store::paths::{load, sync_dir};
 use crate::store::{Store, image, layer, vm};
 
 /// What becomes of something in `tmp/`.
 enum Leftover {
+    /// What is to go is in this directory, which is not there: it stays until it is.
+    Waits(PathBuf),
     /// It is moved back here.
     Misses(PathBuf),
     /// It goes.
@@ -34,6 +37,7 @@ pub(super) fn look(store: &Store) -> Result<Vec<Remark>> {
                 format!("{} was to be removed, and was not: it is in tmp/", place.display())
             }
             Leftover::Debris => format!("{} was never finished", path.display()),
+            Leftover::Waits(dir) => waits(&path, &dir),
         };
         Remark { check: "leftover", text }
     };
@@ -58,6 +62,10 @@ pub(super) fn clear(store: &Store) -> Result<Vec<Remark>> {
                 remove(&path)?;
                 format!("{} is gone: it was never finished", path.display())
             }
+            Leftover::Waits(dir) => {
+                log::warn!("{}", waits(&path, &dir));
+                continue;
+            }
         };
         done.push(Remark { check: "leftover", text });
     }
@@ -69,8 +77,15 @@ fn leftover(store: &Store, path: &Path) -> Leftover {
     let places = [of_vm(store, path), of_layer(store, path), of_image(store, path)];
     match places.into_iter().flatten().find(|place| !place.exists()) {
         Some(place) => Leftover::Misses(place),
-        None => Leftover::Debris,
+        None => match Home::of(&home::entry(path)) {
+            Home::Elsewhere(dir) if !dir.exists() => Leftover::Waits(dir),
+            _ => Leftover::Debris,
+        },
     }
+}
+
+fn waits(path: &Path, dir: &Path) -> String {
+    format!("{} is to go with its delta in {}, which is not there", path.display(), dir.display())
 }
 
 fn of_vm(store: &Store, path: &Path) -> Option<PathBuf> {
@@ -98,7 +113,5 @@ fn put_back(path: &Path, place: &Path) -> Result<()> {
 }
 
 fn remove(path: &Path) -> Result<()> {
-    let is_dir = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-    let removed = if is_dir { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    removed.with_context(|| format!("cannot remove {}", path.display()))
+    home::remove(path).with_context(|| format!("cannot remove {}", path.display()))
 }

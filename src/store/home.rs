@@ -1,0 +1,179 @@
+//! Where deltas are: in the store, or in a directory elsewhere, on another filesystem perhaps.
+//!
+//! ```text
+//!   vms/<id>/delta                                               the file itself; or
+//!   vms/<id>/delta ──symlink──► DIR/offshoot-<random>/<random>
+//! ```
+//! Every delta has an *entry* in the store, and what becomes of a delta, be it frozen, replaced or
+//! removed, becomes of its entry, in the same steps for both kinds. An entry that is a symlink is
+//! there before its file and goes after it, so no file elsewhere is without one. Freezing gives it
+//! a second name, as it does to any entry; with the last one goes the file.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rustix::fs::Access;
+use uuid::Uuid;
+
+use super::fault;
+use super::layer::DELTA;
+use super::paths::{Paths, sync_dir};
+use crate::failure::{Code, Failure};
+
+/// Where the deltas of a VM are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// Each in the place of its entry.
+    Store,
+    /// In this directory, with the layers that were frozen of them.
+    Elsewhere(PathBuf),
+}
+
+impl Home {
+    /// That of the delta with this entry.
+    pub fn of(entry: &Path) -> Home {
+        let file = file(entry);
+        match file.parent().filter(|_| file != entry) {
+            Some(dir) => Home::Elsewhere(dir.to_path_buf()),
+            None => Home::Store,
+        }
+    }
+
+    /// A new one in a directory that somebody chose.
+    ///
+    /// # Errors
+    /// The filesystem refuses.
+    pub fn under(dir: &Path) -> Result<Home> {
+        let home = dir.join(format!("offshoot-{}", Uuid::new_v4().simple()));
+        let made = DirBuilder::new().mode(0o700).create(&home);
+        made.with_context(|| format!("cannot create {}", home.display()))?;
+        sync_dir(dir)?;
+        Ok(Home::Elsewhere(home))
+    }
+
+    /// Where the delta is to be created that is to have this entry.
+    ///
+    /// # Errors
+    /// The filesystem refuses.
+    pub fn place(&self, entry: &Path) -> Result<PathBuf> {
+        let Home::Elsewhere(dir) = self else { return Ok(entry.to_path_buf()) };
+        let file = dir.join(Uuid::new_v4().simple().to_string());
+        let linked = symlink(&file, entry);
+        linked.with_context(|| format!("cannot create {}", entry.display()))?;
+        fault::point("delta-announced");
+        Ok(file)
+    }
+
+    /// The directory somebody chose, if one was.
+    pub fn chosen(&self) -> Option<&Path> {
+        match self {
+            Home::Store => None,
+            Home::Elsewhere(dir) => dir.parent(),
+        }
+    }
+
+    /// Whether its directory is not there: what it was on is not mounted, perhaps. Nothing can be
+    /// told of its deltas then, and so nothing is decided on them.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Home::Elsewhere(dir) if !matches!(dir.try_exists(), Ok(true)))
+    }
+
+    /// Refuses to go on while it is away.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn refuse_away(&self) -> Result<(), Failure> {
+        match self {
+            Home::Elsewhere(dir) if self.is_away() => {
+                let what = format!("part of its disk is in {}, which is not there", dir.display());
+                let mount = format!("mount what holds {}", dir.parent().unwrap_or(dir).display());
+                Err(Failure::new(Code::Integrity, what).hint(mount))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes durable which files are in it.
+    ///
+    /// # Errors
+    /// The filesystem refuses.
+    pub fn sync(&self) -> Result<()> {
+        match self {
+            Home::Store => Ok(()),
+            Home::Elsewhere(dir) => sync_dir(dir),
+        }
+    }
+}
+
+/// The delta with this entry.
+pub fn file(entry: &Path) -> PathBuf {
+    match (fs::read_link(entry), entry.parent()) {
+        (Ok(target), Some(dir)) => dir.join(target),
+        _ => entry.to_path_buf(),
+    }
+}
+
+/// Refuses a directory that cannot hold deltas.
+///
+/// # Errors
+/// It is not there, is none, cannot be written in, or is in the store.
+pub(super) fn refuse_unusable(dir: &Path, paths: &Paths) -> Result<(), Failure> {
+    let refuse =
+        |why: &str| Failure::usage(format!("cannot keep deltas in {}: {why}", dir.display()));
+    if !dir.is_dir() {
+        return Err(refuse("there is no such directory").hint("make it, or mount it"));
+    }
+    if dir.starts_with(paths.root()) {
+        return Err(refuse("it is in the store").hint("leave it out"));
+    }
+    let access = rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK);
+    access.map_err(|error| refuse(&io::Error::from(error).to_string()))
+}
+
+/// The entry of a delta that is in this directory of the store, or that this is.
+pub(super) fn entry(path: &Path) -> PathBuf {
+    match path.is_symlink() {
+        true => path.to_path_buf(),
+        false => path.join(DELTA),
+    }
+}
+
+/// Removes a directory of the store or a single entry, and each delta whose last entry that was.
+///
+/// # Errors
+/// The filesystem refuses. What is left still has its entry.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let entry = entry(path);
+    if entry.is_symlink() {
+        remove_link(&entry)?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        // It was the entry.
+        Err(_) if entry == path => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn remove_link(entry: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(entry)?.nlink() > 1 {
+        return fs::remove_file(entry);
+    }
+    let (file, home) = (file(entry), Home::of(entry));
+    match fs::remove_file(&file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(_) if home.is_away() => log::warn!("{} is left, for you to delete", file.display()),
+        _ => {}
+    }
+    fault::point("delta-removed");
+    fs::remove_file(entry)?;
+    if let Home::Elsewhere(dir) = home {
+        // The last delta takes it along.
+        let _ = fs::remove_dir(dir);
+    }
+    Ok(())
+}
