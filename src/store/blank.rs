@@ -22,7 +22,7 @@ use super::fault;
 use super::home::Home;
 use super::inventory::{Change, NewVm};
 use super::name::Name;
-use super::paths::{self, Paths, RECORD_VERSION};
+use super::paths::{self, Paths, RECORD_VERSION, sync_dir};
 use super::time::Timestamp;
 use super::vm::{self, Boot, Record, Vm};
 
@@ -75,6 +75,8 @@ impl Store {
         size: u64,
         request: &CloneRequest,
     ) -> Result<Vec<Vm>> {
+        // What is not durable would look as if it were not mounted.
+        request.delta_dir.as_deref().map_or(Ok(()), sync_dir)?;
         let change = self.inventory.change()?;
         let names = numbered(&change, request)?;
         let (asked, keep) = (request.spec.as_ref(), request.keep_identity);

@@ -114,7 +114,8 @@ impl Store {
     ///
     /// # Errors
     /// Something else stands there by now, or one of them runs, is protected, or is away and not to
-    /// be forgotten: nothing is removed then. Or the filesystem or the inventory refuses: what is left is whole.
+    /// be forgotten: nothing is removed then. Or the filesystem or the inventory refuses: what is
+    /// left is whole.
     pub fn remove_cascade(&mut self, names: &[Name], agreed: &Cascade, away: Away) -> Result<()> {
         let alone = Alone::enter(&self.paths)?;
         let kept = agreed.snapshots.iter().map(|snapshot| &snapshot.vm);

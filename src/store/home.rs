@@ -42,7 +42,7 @@ impl Home {
         }
     }
 
-    /// A new one in a directory that somebody chose.
+    /// A new one in a directory that somebody chose, and that is theirs to sync.
     ///
     /// # Errors
     /// The filesystem refuses.
@@ -50,7 +50,6 @@ impl Home {
         let home = dir.join(format!("offshoot-{}", Uuid::new_v4().simple()));
         let made = DirBuilder::new().mode(0o700).create(&home);
         made.with_context(|| format!("cannot create {}", home.display()))?;
-        sync_dir(dir)?;
         Ok(Home::Elsewhere(home))
     }
 

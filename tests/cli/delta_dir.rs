@@ -292,15 +292,15 @@ fn a_vm_whose_directory_is_lost_for_good_is_forgotten_on_request() {
 }
 
 /// Kills a command at each of these points, and has `doctor --fix` put the store in order.
-fn dies_and_is_repaired(command: &[&str], points: &[&str], after: &str) {
+#[track_caller]
+fn dies_and_is_repaired(bench: &Bench, command: &str, points: &[&str], after: &str) {
+    let store = &bench.store;
     for point in points {
-        let bench = Bench::written();
-        let store = &bench.store;
         let there = text(bench.disk.path());
-        let words = command.iter().map(|word| if *word == "DIR" { there } else { word });
+        let words = command.split(' ').map(|word| if word == "DIR" { there } else { word });
         let mut dies = store.command(words);
         dies.env("OFFSHOOT_TEST_DIE_AT", point);
-        assert_eq!(finish(dies).status.code(), None, "{command:?} does not come by {point}");
+        assert_eq!(finish(dies).status.code(), None, "{command} does not come by {point}");
         fix(store);
         store.ok(["prune"]);
         assert_tidy(store);
@@ -308,8 +308,6 @@ fn dies_and_is_repaired(command: &[&str], points: &[&str], after: &str) {
         if store.ok(["ls", "-q"]).contains("web\n") {
             obeys(store, "web", after);
         }
-        store.ok(["rm", "--cascade", "-f", "tiny"]);
-        assert!(bench.files().is_empty(), "{point}");
     }
 }
 
@@ -318,16 +316,20 @@ fn commands_killed_between_their_steps_leave_no_file_without_an_owner() {
     if !kvm("commands on deltas elsewhere that die") {
         return;
     }
+    let bench = &Bench::written();
     let made = ["delta-announced", "clone-made", "clone-published"];
-    dies_and_is_repaired(&["clone", "web@s1", "copy", "--delta-dir", "DIR"], &made, VERIFY);
-    let frozen = ["layer-made", "layer-published", "delta-announced", "delta-replaced"];
-    dies_and_is_repaired(&["snapshot", "create", "web"], &frozen, VERIFY);
-    let before = ["delta-announced", "delta-made"];
-    dies_and_is_repaired(&["reset", "web"], &before, VERIFY);
+    dies_and_is_repaired(bench, "clone web@s1 copy --delta-dir DIR", &made, VERIFY);
+    dies_and_is_repaired(bench, "reset web", &["delta-announced", "delta-made"], VERIFY);
     let reset = "verify:1:range=0+64k,verify-base:range=64k+";
-    dies_and_is_repaired(&["reset", "web"], &["delta-replaced", "delta-removed"], reset);
-    dies_and_is_repaired(&["rm", "web"], &["vm-taken"], VERIFY);
-    dies_and_is_repaired(&["rm", "web"], &["trash-taken", "delta-removed"], "");
+    dies_and_is_repaired(bench, "reset web", &["delta-replaced", "delta-removed"], reset);
+    let frozen = ["layer-made", "layer-published", "delta-announced", "delta-replaced"];
+    dies_and_is_repaired(bench, "snapshot create web", &frozen, reset);
+    dies_and_is_repaired(bench, "rm web", &["vm-taken"], reset);
+    dies_and_is_repaired(bench, "rm web", &["trash-taken"], "");
+    bench.clone_there("tiny", "web");
+    dies_and_is_repaired(bench, "rm web", &["delta-removed"], "");
+    bench.store.ok(["rm", "copy"]);
+    assert!(bench.files().is_empty());
 }
 
 #[test]
