@@ -9,7 +9,7 @@
 //! there before its file and goes after it, so no file elsewhere is without one. Freezing gives it
 //! a second name, as it does to any entry; with the last one goes the file.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
@@ -170,6 +170,8 @@ fn remove_link(entry: &Path) -> io::Result<()> {
     }
     fault::point("delta-removed");
     fs::remove_file(entry)?;
+    // Until that is durable the directory stays: without it the entry would wait for it for ever.
+    entry.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
     if let Home::Elsewhere(dir) = home {
         // The last delta takes it along.
         let _ = fs::remove_dir(dir);

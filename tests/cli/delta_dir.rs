@@ -49,18 +49,12 @@ impl Bench {
 
     /// All files on the other filesystem.
     fn files(&self) -> BTreeSet<PathBuf> {
-        let homes = entries(self.disk.path());
-        homes.iter().flat_map(|home| entries(home)).collect()
+        files(self.disk.path())
     }
 
-    /// Each file is some VM's or layer's, and each of their deltas is there.
     #[track_caller]
     fn assert_accounted(&self) {
-        let root = self.store.folder().join("root");
-        let owners = [root.join("vms"), root.join("layers")];
-        let owners = owners.iter().flat_map(|dir| entries(dir)).map(|dir| dir.join("delta"));
-        let linked: BTreeSet<_> = owners.filter_map(|entry| fs::read_link(entry).ok()).collect();
-        assert_eq!(self.files(), linked);
+        assert_accounted(&self.store, self.disk.path());
     }
 
     /// Has the other filesystem look as if it were not mounted while `act` is done.
@@ -76,6 +70,20 @@ impl Bench {
         assert!(entries(self.disk.path()).is_empty(), "nothing was made in its place");
         moved(aside.path(), self.disk.path());
     }
+}
+
+/// Each file in this delta directory is some VM's or layer's, and each of their deltas is there.
+#[track_caller]
+pub fn assert_accounted(store: &Store, disk: &Path) {
+    let root = store.folder().join("root");
+    let owners = ["vms", "layers", "lost"].map(|dir| root.join(dir));
+    let owners = owners.iter().filter(|dir| dir.exists()).flat_map(|dir| entries(dir));
+    let linked = owners.filter_map(|owner| fs::read_link(owner.join("delta")).ok());
+    assert_eq!(files(disk), linked.collect());
+}
+
+fn files(disk: &Path) -> BTreeSet<PathBuf> {
+    entries(disk).iter().flat_map(|home| entries(home)).collect()
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {
@@ -330,6 +338,24 @@ fn commands_killed_between_their_steps_leave_no_file_without_an_owner() {
     dies_and_is_repaired(bench, "rm web", &["delta-removed"], "");
     bench.store.ok(["rm", "copy"]);
     assert!(bench.files().is_empty());
+}
+
+#[test]
+fn a_removal_broken_off_waits_for_its_directory() {
+    let bench = Bench::new();
+    let store = &bench.store;
+    bench.clone_there("tiny", "web");
+    let mut rm = store.command(["rm", "web"]);
+    rm.env("OFFSHOOT_TEST_DIE_AT", "trash-taken");
+    assert_eq!(finish(rm).status.code(), None);
+    bench.unmounted(|| {
+        let report = fix(store);
+        assert!(report.contains("which is not there") && !report.contains("fixed"), "{report}");
+    });
+    assert_eq!(bench.files().len(), 1);
+    assert!(fix(store).contains("fixed"));
+    assert!(entries(bench.disk.path()).is_empty());
+    assert_tidy(store);
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod model;
 mod worker;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +15,7 @@ use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::common::kvm;
 use crate::common::store::{Store, finish};
+use crate::delta_dir::assert_accounted;
 use crate::support::{assert_tidy, refuses, tiny};
 use model::{Dice, Fate, Model};
 use worker::Worker;
@@ -41,6 +42,7 @@ fn commands_and_kills_at_random_lose_nothing_and_leave_nothing() {
     eprintln!("OFFSHOOT_STRESS_SEED={seed}");
     let store = tiny();
     store.ok(["clone", "tiny", "anchor"]);
+    fs::create_dir(deltas(&store)).expect("a directory");
     let until = Instant::now() + how_long();
     let models: Vec<Model> = thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS)
@@ -66,6 +68,11 @@ fn commands_and_kills_at_random_lose_nothing_and_leave_nothing() {
     check(&store, &models);
 }
 
+/// Where some of the workers keep their deltas.
+fn deltas(store: &Store) -> PathBuf {
+    store.folder().join("deltas")
+}
+
 /// Ends what runs, and repairs.
 fn end(store: &Store) {
     let names = store.ok(["ls", "-q"]);
@@ -80,6 +87,7 @@ fn end(store: &Store) {
 
 fn check(store: &Store, models: &[Model]) {
     assert_tidy(store);
+    assert_accounted(store, &deltas(store));
     let again = store.ok(["doctor", "--fix"]);
     assert!(!again.contains("fixed  "), "{again}");
     let names = store.ok(["ls", "-q"]);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::model::{Dice, Fate, Model};
 use crate::common::store::{Store, both, finish_in_time};
+use crate::support::text;
 
 /// How many VMs a worker has at most.
 const MOST: usize = 4;
@@ -83,7 +84,12 @@ impl<'a> Worker<'a> {
         self.made += 1;
         let name = format!("w{}-v{}", self.number, self.made);
         let data = self.model.data(source);
-        let fate = match self.run(&["clone", source, &name, "--memory=64M"]) {
+        let deltas = super::deltas(self.store);
+        let mut words = vec!["clone", source, &name, "--memory=64M"];
+        if self.number % 2 == 1 {
+            words.extend(["--delta-dir", text(&deltas)]);
+        }
+        let fate = match self.run(&words) {
             End::Done => Fate::There(data),
             End::Refused => Fate::Gone,
             End::Killed => Fate::Unknown,
