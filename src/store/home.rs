@@ -178,3 +178,42 @@ fn remove_link(entry: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An entry in one directory whose file is in another.
+    fn elsewhere(store: &Path, dir: &Path) -> (PathBuf, PathBuf) {
+        let entry = store.join(DELTA);
+        let file = Home::under(dir).and_then(|home| home.place(&entry)).expect("a place");
+        fs::write(&file, "bytes").expect("written");
+        (entry, file)
+    }
+
+    #[test]
+    fn a_file_elsewhere_goes_with_its_last_entry_and_its_directory_with_it() {
+        let (store, dir) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
+        let (entry, found) = elsewhere(store.path(), dir.path());
+        let second = store.path().join("second");
+        fs::hard_link(&entry, &second).expect("a link has names, too");
+        assert_eq!((file(&entry), file(&second)), (found.clone(), found.clone()));
+        remove(&entry).expect("removed");
+        assert!(found.is_file());
+        remove(&second).expect("removed");
+        assert!(!found.exists());
+        assert_eq!(fs::read_dir(dir.path()).expect("it stays").count(), 0);
+    }
+
+    #[test]
+    fn a_home_is_away_without_its_directory_and_not_without_a_file() {
+        let (store, dir) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
+        let (entry, found) = elsewhere(store.path(), dir.path());
+        fs::remove_file(found).expect("removed");
+        assert!(!Home::of(&entry).is_away());
+        fs::remove_dir_all(dir.path()).expect("removed");
+        assert!(Home::of(&entry).is_away() && Home::of(&entry).refuse_away().is_err());
+        assert!(!Home::of(store.path()).is_away(), "what is in the store never is");
+        remove(&entry).expect("whoever decided to forget it can");
+    }
+}
