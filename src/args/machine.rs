@@ -105,17 +105,24 @@ pub struct Start {
     pub cmdline: Option<String>,
 }
 
-#[derive(Debug, Args)]
-pub struct Stop {
-    /// VMs
-    #[arg(required = true)]
-    pub names: Vec<Name>,
+/// How a running VM is ended.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Ending {
     /// How long to wait after the power button
     #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub timeout: Duration,
     /// Do not press the power button: stop at once
     #[arg(short, long)]
     pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Stop {
+    /// VMs
+    #[arg(required = true)]
+    pub names: Vec<Name>,
+    #[command(flatten)]
+    pub ending: Ending,
 }
 
 #[derive(Debug, Args)]
@@ -139,12 +146,8 @@ pub struct Restart {
     /// VMs; those that do not run are started
     #[arg(required = true)]
     pub names: Vec<Name>,
-    /// How long to wait after the power button
-    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = duration)]
-    pub timeout: Duration,
-    /// Do not press the power button: stop at once
-    #[arg(short, long)]
-    pub force: bool,
+    #[command(flatten)]
+    pub ending: Ending,
     /// The kernel's command line, this time only
     #[arg(long, value_name = "TEXT")]
     pub cmdline: Option<String>,

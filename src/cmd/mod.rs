@@ -42,9 +42,10 @@ mod tree;
 mod version;
 mod wait;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::args::{self, Cli, Format, Global, Verb};
 use crate::failure::{self, Failure};
@@ -152,6 +153,38 @@ pub fn perform(cli: Cli) -> Result<u8> {
 /// Does something to each name, all of them even if some fail.
 fn each<'a>(names: &'a [Name], mut act: impl FnMut(&'a Name) -> Result<()>) -> Result<()> {
     failure::all(names.iter().filter_map(|name| act(name).err()).collect())
+}
+
+/// Names without repetitions, in their order.
+fn distinct(names: &[Name]) -> impl Iterator<Item = &Name> {
+    let mut seen = BTreeSet::new();
+    names.iter().filter(move |name| seen.insert(*name))
+}
+
+/// What went well, and what went wrong.
+fn sift<T>(results: impl IntoIterator<Item = Result<T>>) -> (Vec<T>, Vec<anyhow::Error>) {
+    let (mut done, mut errors) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => done.push(value),
+            Err(error) => errors.push(error),
+        }
+    }
+    (done, errors)
+}
+
+/// What went wrong with what was done to many in one step.
+fn failed(cannot: &str, names: &[&Name], results: Result<Vec<Result<()>>>) -> Vec<anyhow::Error> {
+    match results {
+        Err(error) => {
+            let all = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ");
+            vec![error.context(format!("{cannot} {all}"))]
+        }
+        Ok(results) => {
+            let of_each = names.iter().zip(results);
+            sift(of_each.map(|(name, it)| it.with_context(|| format!("{cannot} {name}")))).1
+        }
+    }
 }
 
 /// What a clone is to be made with, as the store wants it.

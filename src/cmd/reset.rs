@@ -2,22 +2,40 @@
 
 use anyhow::{Context, Result};
 
-use super::{App, each};
+use super::{App, distinct, failed, sift};
 use crate::args;
+use crate::failure;
 use crate::monitor::{self, State};
+use crate::parallel;
+use crate::store::{Name, Store, Vm};
 
-/// Takes VMs back, each to what it stands on.
+/// Takes VMs back, each to what it stands on; all of them wait for the disk together.
 pub fn reset(app: &App, args: &args::Reset) -> Result<()> {
     let mut store = app.store()?;
-    each(&args.names, |name| {
-        let mut reset = || {
-            let vm = store.vm(name)?;
-            store.refuse_protected(name)?;
-            if args.force && State::of(&vm.dir)?.is_live() {
-                monitor::kill(&vm.dir)?;
-            }
-            store.reset(&vm, &monitor::stopped(&vm)?)
-        };
-        reset().with_context(|| format!("cannot reset {name}"))
-    })
+    let cannot = |name: &Name| format!("cannot reset {name}");
+    let vms = distinct(&args.names).map(|name| find(&store, name).with_context(|| cannot(name)));
+    let (vms, mut errors) = sift(vms);
+    let ended = parallel::each(&vms, |vm| if args.force { end(vm) } else { Ok(()) });
+    let stopped = vms.into_iter().zip(ended).map(|(vm, ended)| {
+        let writer = ended.and_then(|()| monitor::stopped(&vm));
+        let writer = writer.with_context(|| cannot(&vm.record.name))?;
+        Ok((vm, writer))
+    });
+    let (stopped, alive) = sift(stopped);
+    errors.extend(alive);
+    let pairs: Vec<_> = stopped.iter().map(|(vm, writer)| (vm, writer)).collect();
+    let names: Vec<_> = pairs.iter().map(|(vm, _)| &vm.record.name).collect();
+    errors.extend(failed("cannot reset", &names, store.reset_all(&pairs)));
+    failure::all(errors)
+}
+
+/// A VM that may be reset, were it stopped.
+fn find(store: &Store, name: &Name) -> Result<Vm> {
+    let vm = store.vm(name)?;
+    store.refuse_protected(name)?;
+    Ok(vm)
+}
+
+fn end(vm: &Vm) -> Result<()> {
+    if State::of(&vm.dir)?.is_live() { monitor::kill(&vm.dir) } else { Ok(()) }
 }

@@ -145,13 +145,7 @@ impl Crew<'_> {
         }
         let stopped: Vec<_> = stopped.iter().map(|(vm, writer)| (vm, writer)).collect();
         let left = due.iter_mut().filter(|seat| seat.error.is_none());
-        match self.store.reset_all(&stopped) {
-            Err(error) => left.for_each(|seat| seat.fail(&error)),
-            Ok(results) => left.zip(results).for_each(|(seat, result)| {
-                let result = result.with_context(|| format!("cannot reset {}", seat.name));
-                seat.note(Step::Reset, result);
-            }),
-        }
+        note_all(left, Step::Reset, self.store.reset_all(&stopped));
     }
 
     /// A clone that does not run, and its lock.
@@ -161,20 +155,36 @@ impl Crew<'_> {
         Ok((vm, writer))
     }
 
-    /// Removes clones that do not run.
+    /// Removes clones that do not run, in one step.
     pub fn remove(&mut self, plan: &mut [Seat]) {
         let bar = self.bar(plan, Step::Remove, "removing");
-        for seat in plan.iter_mut().filter(|seat| seat.is_due(Step::Remove)) {
-            let result = self.store.remove_vm(&seat.name, Away::Keep);
-            seat.note(Step::Remove, result.with_context(|| format!("cannot remove {}", seat.name)));
-            bar.inc(1);
-        }
+        let mut due: Vec<_> = plan.iter_mut().filter(|seat| seat.is_due(Step::Remove)).collect();
+        let names: Vec<_> = due.iter().map(|seat| seat.name.clone()).collect();
+        let removed = self.store.remove_vms(&names, Away::Keep);
+        note_all(due.iter_mut(), Step::Remove, removed);
+        bar.inc(due.len() as u64);
         bar.finish_and_clear();
     }
 
     fn bar(&self, plan: &[Seat], step: Step, what: &str) -> ProgressBar {
         let due = plan.iter().filter(|seat| seat.is_due(step)).count();
         progress::count(what.into(), due as u64, self.quiet || due == 0)
+    }
+}
+
+/// Takes in what came of a step that was one for all of these.
+fn note_all<'a, 'b: 'a>(
+    seats: impl Iterator<Item = &'a mut &'b mut Seat>,
+    step: Step,
+    results: Result<Vec<Result<()>>>,
+) {
+    match results {
+        Err(error) => seats.for_each(|seat| seat.fail(&error)),
+        Ok(results) => seats.zip(results).for_each(|(seat, result)| {
+            let cannot = || format!("cannot {} {}", step.word(), seat.name);
+            let result = result.with_context(cannot);
+            seat.note(step, result);
+        }),
     }
 }
 

@@ -63,11 +63,24 @@ impl Store {
     /// There is none of this name, it runs, it is protected, or its delta is away and is not to be
     /// forgotten.
     pub fn remove_vm(&mut self, name: &Name, away: Away) -> Result<()> {
+        self.remove_vms(std::slice::from_ref(name), away)?.into_iter().collect()
+    }
+
+    /// As [`remove_vm`](Store::remove_vm), of many in one step; what came of each, in their order.
+    ///
+    /// # Errors
+    /// The store as a whole refuses: none is removed, or all are and not all of their snapshots.
+    pub fn remove_vms(&mut self, names: &[Name], away: Away) -> Result<Vec<Result<()>>> {
         let alone = Alone::enter(&self.paths)?;
-        let held = self.hold(&alone, name, away)?;
-        self.remove_held(held)?;
+        let (mut held, mut results) = (Vec::new(), Vec::new());
+        for name in names {
+            let vm = self.hold(&alone, name, away);
+            results.push(vm.map(|vm| held.push(vm)));
+        }
+        self.remove_held(&held)?;
         let collected = self.collect_and(&alone, away);
-        collected.map(drop).context("the VM is gone, but not all of its snapshots")
+        collected.context("the VMs are gone, but not all of their snapshots")?;
+        Ok(results)
     }
 
     /// Everything that stands on these images and VMs, and they themselves.
@@ -129,10 +142,7 @@ impl Store {
             let what = "what stands on it has changed meanwhile";
             return Err(Failure::in_use(what).hint("the same again").into());
         }
-        for vm in held {
-            let name = vm.name.clone();
-            self.remove_held(vm).context(name)?;
-        }
+        self.remove_held(&held)?;
         for snapshot in &agreed.snapshots {
             self.take_name(snapshot.uuid).with_context(|| snapshot.label.clone())?;
         }
@@ -147,6 +157,7 @@ impl Store {
     /// Keeps everybody else from a VM that is to go.
     fn hold(&mut self, alone: &Alone, name: &Name, away: Away) -> Result<Held> {
         let id = self.vm_id(name)?;
+        self.refuse_protected(name)?;
         let dir = self.paths.vm(&id);
         if away == Away::Keep {
             let present = Home::of(&home::entry(&dir)).refuse_away();
@@ -161,26 +172,29 @@ impl Store {
         Ok(Held { name: name.clone(), id, dir, _writer: writer })
     }
 
-    fn remove_held(&mut self, Held { name, id, dir, _writer }: Held) -> Result<()> {
+    /// Removes VMs in one step: all of them, or none.
+    fn remove_held(&mut self, all: &[Held]) -> Result<()> {
+        if all.is_empty() {
+            return Ok(());
+        }
         let _busy = Busy::enter(&self.paths)?;
         let change = self.inventory.change()?;
-        edit::refuse_protected(&change, &self.paths, &Place::Vm(id.clone()), &name)?;
-        change.delete_vm(&id)?;
-        let sockets = sockets::clear(&dir);
-        sockets.unwrap_or_else(|error| log::warn!("{}", crate::failure::text(&error)));
-        let trash = Trash::take(&self.paths, dir)?;
+        for Held { name, id, .. } in all {
+            let place = Place::Vm(id.clone());
+            let may_go = edit::refuse_protected(&change, &self.paths, &place, name);
+            may_go.and_then(|()| change.delete_vm(id)).with_context(|| name.to_string())?;
+        }
+        for vm in all {
+            let sockets = sockets::clear(&vm.dir);
+            sockets.unwrap_or_else(|error| log::warn!("{}", crate::failure::text(&error)));
+        }
+        let trash = Trash::take(&self.paths, all.iter().map(|vm| vm.dir.clone()))?;
         sync_dir(&self.paths.vms())?;
         fault::point("vm-taken");
-        match (change.commit(), trash) {
-            (Ok(()), Some(trash)) => trash.empty(),
-            (Err(error), Some(trash)) => {
-                trash.restore();
-                Err(error)
-            }
-            (result, None) => result,
-        }?;
-        let event = Event::of_vm("removed", name.as_str(), &id);
-        events::tell(self.paths.root(), [event]);
+        change.commit()?;
+        trash.empty()?;
+        let removed = |vm: &Held| Event::of_vm("removed", vm.name.as_str(), &vm.id);
+        events::tell(self.paths.root(), all.iter().map(removed));
         Ok(())
     }
 }

@@ -121,40 +121,55 @@ impl Drop for Draft {
     }
 }
 
-/// A directory on its way out.
-#[must_use = "it is still on the disk"]
+/// Directories on their way out. Dropped before [`empty`](Trash::empty), they are back in their
+/// places: the inventory still has them.
+#[must_use = "they are still on the disk"]
 pub struct Trash {
+    taken: Vec<Taken>,
+}
+
+/// A directory that was moved to `tmp/`.
+struct Taken {
     from: PathBuf,
     path: PathBuf,
 }
 
 impl Trash {
-    /// Moves a directory from its place to `tmp/`; `None` when it was gone already.
+    /// Moves directories from their places to `tmp/`, but for those that are gone already.
     ///
     /// # Errors
-    /// The filesystem refuses; the directory is still in its place then.
-    pub fn take(paths: &Paths, from: PathBuf) -> Result<Option<Trash>> {
-        if !from.exists() {
-            return Ok(None);
+    /// The filesystem refuses; all are in their places then.
+    pub fn take(paths: &Paths, all: impl IntoIterator<Item = PathBuf>) -> Result<Trash> {
+        let mut trash = Trash { taken: Vec::new() };
+        for from in all.into_iter().filter(|from| from.exists()) {
+            let path = paths.tmp().join(format!("removed-{}", Uuid::new_v4().simple()));
+            fs::rename(&from, &path)
+                .with_context(|| format!("cannot remove {}", from.display()))?;
+            trash.taken.push(Taken { from, path });
         }
-        let path = paths.tmp().join(format!("removed-{}", Uuid::new_v4().simple()));
-        fs::rename(&from, &path).with_context(|| format!("cannot remove {}", from.display()))?;
-        Ok(Some(Trash { from, path }))
+        Ok(trash)
     }
 
-    /// Puts it back: the inventory still has it.
-    pub fn restore(self) {
-        if let Err(error) = fs::rename(&self.path, &self.from) {
-            log::error!("cannot move {} back: {error}", self.path.display());
-        }
-    }
-
-    /// Deletes it.
+    /// Deletes them. All are tried, even if one stays.
     ///
     /// # Errors
     /// The filesystem refuses; `doctor` lists the rest.
-    pub fn empty(self) -> Result<()> {
+    pub fn empty(mut self) -> Result<()> {
         fault::point("trash-taken");
-        home::remove(&self.path).with_context(|| format!("cannot delete {}", self.path.display()))
+        let taken = std::mem::take(&mut self.taken);
+        let delete = |Taken { path, .. }| {
+            home::remove(&path).with_context(|| format!("cannot delete {}", path.display()))
+        };
+        taken.into_iter().map(delete).fold(Ok(()), Result::and)
+    }
+}
+
+impl Drop for Trash {
+    fn drop(&mut self) {
+        for Taken { from, path } in &self.taken {
+            if let Err(error) = fs::rename(path, from) {
+                log::error!("cannot move {} back: {error}", path.display());
+            }
+        }
     }
 }

@@ -130,7 +130,7 @@ impl Store {
             return Err(Failure::new(Code::Integrity, what).hint("offshoot doctor").into());
         }
         let _busy = Busy::enter(&self.paths)?;
-        Trash::take(&self.paths, dir)?.map_or(Ok(()), Trash::empty)
+        Trash::take(&self.paths, [dir])?.empty()
     }
 
     /// Makes the layer's directory: the delta is in both places then.

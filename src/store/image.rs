@@ -175,17 +175,11 @@ impl Store {
         let change = self.inventory.change()?;
         edit::refuse_protected(&change, &self.paths, &Place::Image(digest.clone()), name)?;
         change.delete_image(name)?;
-        let trash = Trash::take(&self.paths, self.paths.image(&digest))?;
+        let trash = Trash::take(&self.paths, [self.paths.image(&digest)])?;
         sync_dir(&self.paths.images())?;
         fault::point("image-taken");
-        match (change.commit(), trash) {
-            (Ok(()), Some(trash)) => trash.empty(),
-            (Err(error), Some(trash)) => {
-                trash.restore();
-                Err(error)
-            }
-            (result, None) => result,
-        }?;
+        change.commit()?;
+        trash.empty()?;
         let event = Event::of_image("image-removed", name.as_str(), &digest);
         events::tell(self.paths.root(), [event]);
         Ok(())

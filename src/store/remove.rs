@@ -24,11 +24,11 @@ use super::paths::sync_dir;
 use crate::failure::Failure;
 
 impl Store {
-    /// Removes the layers nobody needs any more, and returns them. Those that somebody has open
-    /// stay for the next time.
+    /// Removes the layers nobody needs any more in one step, and returns them. Those that somebody
+    /// has open stay for the next time.
     ///
     /// # Errors
-    /// The filesystem or the inventory refuses; the rest stays.
+    /// The filesystem or the inventory refuses; they are whole then, or `doctor` lists them.
     pub(super) fn collect(&mut self, alone: &Alone) -> Result<Vec<Uuid>> {
         self.collect_and(alone, Away::Keep)
     }
@@ -39,7 +39,20 @@ impl Store {
     /// As [`collect`](Store::collect).
     pub(super) fn collect_and(&mut self, _: &Alone, away: Away) -> Result<Vec<Uuid>> {
         let removable = self.removable(away)?;
-        removable.iter().try_for_each(|&uuid| self.remove_layer(uuid))?;
+        if removable.is_empty() {
+            return Ok(removable);
+        }
+        let _busy = Busy::enter(&self.paths)?;
+        let change = self.inventory.change()?;
+        for &uuid in &removable {
+            change.forget(uuid).with_context(|| format!("others stand on layer {uuid}"))?;
+        }
+        let dirs = removable.iter().map(|&uuid| self.paths.layer(uuid));
+        let trash = Trash::take(&self.paths, dirs)?;
+        sync_dir(&self.paths.layers())?;
+        fault::point("layer-removed");
+        change.commit()?;
+        trash.empty()?;
         Ok(removable)
     }
 
@@ -93,7 +106,7 @@ impl Store {
     /// Removes all frozen layers nobody needs or has open, and returns them.
     ///
     /// # Errors
-    /// The filesystem or the inventory refuses; the rest stays.
+    /// The filesystem or the inventory refuses; they are whole then, or `doctor` lists them.
     pub fn prune(&mut self, away: Away) -> Result<Vec<Uuid>> {
         let alone = Alone::enter(&self.paths)?;
         self.collect_and(&alone, away)
@@ -150,23 +163,6 @@ impl Store {
                 let what = format!("{} stands on it", delta.display());
                 Err(Failure::in_use(what).hint("offshoot doctor").into())
             }
-        }
-    }
-
-    fn remove_layer(&mut self, uuid: Uuid) -> Result<()> {
-        let _busy = Busy::enter(&self.paths)?;
-        let change = self.inventory.change()?;
-        change.forget(uuid).with_context(|| format!("others stand on layer {uuid}"))?;
-        let trash = Trash::take(&self.paths, self.paths.layer(uuid))?;
-        sync_dir(&self.paths.layers())?;
-        fault::point("layer-removed");
-        match (change.commit(), trash) {
-            (Ok(()), Some(trash)) => trash.empty(),
-            (Err(error), Some(trash)) => {
-                trash.restore();
-                Err(error)
-            }
-            (result, None) => result,
         }
     }
 

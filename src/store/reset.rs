@@ -21,18 +21,12 @@ struct Back<'a> {
 }
 
 impl Store {
-    /// Takes a stopped VM back to what it stands on: its last snapshot, or what it was cloned of.
+    /// Takes stopped VMs back, each to what it stands on: its last snapshot, or what it was cloned
+    /// of. Says what came of each, in their order.
     ///
     /// # Errors
-    /// It is protected, it stands on nothing, or there is no room.
-    pub fn reset(&mut self, vm: &Vm, writer: &Writer) -> Result<()> {
-        self.reset_all(&[(vm, writer)])?.into_iter().collect()
-    }
-
-    /// As [`reset`](Store::reset), of many; what came of each, in their order.
-    ///
-    /// # Errors
-    /// The store as a whole refuses.
+    /// The store as a whole refuses. Each by itself: it is protected, it stands on nothing, or
+    /// there is no room.
     pub fn reset_all(&mut self, vms: &[(&Vm, &Writer)]) -> Result<Vec<Result<()>>> {
         let alone = Alone::enter(&self.paths)?;
         let _busy = Busy::enter(&self.paths)?;

@@ -133,6 +133,21 @@ fn an_image_is_not_removed_as_a_vm_and_the_way_is_shown() {
 }
 
 #[test]
+fn of_many_names_those_that_can_go_are_removed_in_one_step_and_the_others_are_told() {
+    let store = family();
+    store.ok(["protect", "deep"]);
+    let error = fails(3, store.command(["rm", "web", "nosuch", "deep", "copy", "web"]));
+    assert!(error.contains("cannot remove nosuch: there is no VM nosuch"), "{error}");
+    assert!(error.contains("cannot remove deep: it is protected"), "{error}");
+    assert_eq!(error.matches("offshoot: ").count(), 2, "{error}");
+    assert_eq!(store.ok(["ls", "-q"]), "deep\nother\n");
+    let events = store.ok(["events"]);
+    let removed = events.lines().filter(|line| line.contains("\"removed\""));
+    assert_eq!(removed.count(), 2, "{events}");
+    assert_tidy(&store);
+}
+
+#[test]
 fn what_others_need_of_a_removed_vm_stays_until_the_last_is_gone() {
     let store = family();
     store.ok(["rm", "web", "copy"]);

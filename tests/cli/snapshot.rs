@@ -80,6 +80,30 @@ fn a_reset_takes_a_vm_back_to_what_it_stands_on() {
 }
 
 #[test]
+fn of_many_names_those_that_can_be_are_reset_and_the_others_are_told() {
+    if !kvm("reset of many") {
+        return;
+    }
+    let store = web();
+    store.ok(["clone", "tiny", "more", "--memory=64M", "-n", "2"]);
+    for name in ["web", "more-1", "more-2"] {
+        obeys(&store, name, "write:1,flush");
+    }
+    store.ok(["protect", "more-2"]);
+    store.ok(["start", "web", "--cmdline", "offshoot.do=idle"]);
+    let error = fails(3, store.command(["reset", "nosuch", "web", "more-2", "more-1", "more-1"]));
+    for cause in ["nosuch: there is no VM", "web: it is running", "more-2: it is protected"] {
+        assert!(error.contains(&format!("cannot reset {cause}")), "{error}");
+    }
+    assert_eq!(error.matches("offshoot: ").count(), 3, "{error}");
+    obeys(&store, "more-1", "verify-base");
+    obeys(&store, "more-2", "verify:1");
+    store.ok(["reset", "--force", "web", "more-1"]);
+    obeys(&store, "web", "verify-base");
+    assert_tidy(&store);
+}
+
+#[test]
 fn a_snapshot_of_a_running_vm_has_all_it_flushed_and_the_vm_goes_on() {
     if !kvm("snapshots of a running VM") {
         return;
