@@ -10,6 +10,7 @@ use std::process::Command;
 use crate::measure::whole;
 use crate::monitors::offshoot_command;
 use crate::report::{self, Row};
+use crate::samples::ms;
 
 /// The base's length.
 pub const BASE_BYTES: u64 = 10 << 30;
@@ -23,13 +24,13 @@ pub fn measure(dir: &Path, base: &Path, rounds: usize) -> Result<Vec<Row>, Box<d
     for round in 0..rounds {
         let before = allocated(&vms)?;
         let took = whole(offshoot_command(dir).args(["clone", "base", &format!("bench-{round}")]))?;
-        times[0].1.push(report::ms(took));
+        times[0].1.push(ms(took));
         bytes[0].1.push(report::kib(allocated(&vms)? - before));
 
         let overlay = dir.join(format!("bench-{round}.qcow2"));
         let mut create = Command::new("qemu-img");
         create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(base).arg(&overlay);
-        times[1].1.push(report::ms(whole(&mut create)?));
+        times[1].1.push(ms(whole(&mut create)?));
         bytes[1].1.push(report::kib(allocated(&overlay)?));
     }
     let mut rows = report::rows("linked clone of 10 GiB", "ms", &times);

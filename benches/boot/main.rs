@@ -8,6 +8,8 @@ mod clone;
 mod measure;
 mod monitors;
 mod report;
+#[path = "../common/samples.rs"]
+mod samples;
 
 use std::error::Error;
 use std::fs::{self, File};

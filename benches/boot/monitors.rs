@@ -10,6 +10,7 @@ use vmm::spec::{Boot, Spec};
 
 use crate::measure::{self, Start};
 use crate::report::{self, Row};
+use crate::samples::ms;
 
 const GUEST_BYTES: u64 = 128 << 20;
 /// The guest says a byte on its serial line, then halts for good.
@@ -42,9 +43,8 @@ pub fn measure(
         let named = monitors.iter().zip(&starts);
         named.map(|(m, starts)| (m.name.to_owned(), starts.iter().map(value).collect())).collect()
     };
-    let mut rows =
-        report::rows("exec to first guest byte", "ms", &samples(|s| report::ms(s.first_byte)));
-    rows.extend(report::rows("CPU time of that", "ms", &samples(|s| report::ms(s.cpu))));
+    let mut rows = report::rows("exec to first guest byte", "ms", &samples(|s| ms(s.first_byte)));
+    rows.extend(report::rows("CPU time of that", "ms", &samples(|s| ms(s.cpu))));
     let private = samples(|s| report::mb(s.private));
     rows.extend(report::rows("private memory of the monitor", "MB", &private));
     Ok(rows)

@@ -1,8 +1,8 @@
 //! Samples to medians, minima and ratios; as a table for people, as JSON for programs.
 
-use std::time::Duration;
-
 use serde::Serialize;
+
+use crate::samples::{least, median};
 
 /// One figure of one contender over all rounds.
 #[derive(Serialize)]
@@ -25,16 +25,11 @@ pub fn rows(what: &'static str, unit: &'static str, samples: &[(String, Vec<f64>
         unit,
         contender: contender.clone(),
         median: median(values),
-        min: values.iter().copied().fold(f64::INFINITY, f64::min),
+        min: least(values),
         ratio: ours / median(values),
         samples: values.len(),
     };
     samples.iter().filter(|(_, values)| !values.is_empty()).map(row).collect()
-}
-
-/// In milliseconds.
-pub fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 /// In megabytes.
@@ -47,16 +42,6 @@ pub fn mb(bytes: u64) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
 pub fn kib(bytes: u64) -> f64 {
     bytes as f64 / 1024.0
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => sorted[n / 2],
-        n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
-    }
 }
 
 /// The table, then the same as one line of JSON.

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::process::Command;
 
 use crate::measure::whole;
-use crate::report::{Row, median, ms, ratios};
+use crate::report::{Row, ratios};
+use crate::samples::{median, ms};
 use crate::store::Store;
 
 /// A thousand clones of one base in one command, in a store without clones.

@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::fs;
 
-use crate::report::{Row, ms};
+use crate::report::Row;
+use crate::samples::ms;
 use crate::store::Store;
 
 const GUESTS: usize = 200;

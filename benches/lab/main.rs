@@ -10,6 +10,8 @@ mod lists;
 mod measure;
 mod report;
 mod reset;
+#[path = "../common/samples.rs"]
+mod samples;
 mod store;
 
 use std::error::Error;

@@ -1,8 +1,8 @@
 //! Figures, each with the goal of issue 4.
 
-use std::time::Duration;
-
 use serde::Serialize;
+
+use crate::samples::{least, median};
 
 /// One figure.
 #[derive(Serialize)]
@@ -24,7 +24,7 @@ impl Row {
             what: what.into(),
             unit,
             median: median(samples),
-            least: samples.iter().copied().fold(f64::INFINITY, f64::min),
+            least: least(samples),
             most: samples.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             samples: samples.len(),
             goal: None,
@@ -48,21 +48,6 @@ impl Row {
 /// How many times `theirs` `ours` takes, pair by pair, because both took turns.
 pub fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
     ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
-}
-
-/// In milliseconds.
-pub fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
-}
-
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => sorted[n / 2],
-        n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
-    }
 }
 
 /// What the table begins with.

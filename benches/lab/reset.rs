@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-use crate::report::{Row, ms};
+use crate::report::Row;
+use crate::samples::ms;
 use crate::store::Store;
 
 const CLONES: usize = 30;

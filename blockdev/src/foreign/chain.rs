@@ -118,19 +118,36 @@ impl Source for Chain {
     }
 
     fn read(&mut self, buf: &mut [u8], at: u64) -> Result<()> {
-        let mut done = 0;
-        while let Some(rest @ [_, ..]) = buf.get_mut(done..) {
-            let at = at + done as u64;
+        in_parts(buf, at, |rest, at| {
             let (owner, len) = self.find(at)?;
-            let count = usize::try_from(len).map_or(rest.len(), |len| len.min(rest.len()));
+            let part = start(rest, len);
             match owner.and_then(|index| self.images.get_mut(index)) {
-                Some(image) => image.read(&mut rest[..count], at)?,
-                None => rest[..count].fill(0),
+                Some(image) => image.read(part, at)?,
+                None => part.fill(0),
             }
-            done += count;
-        }
-        Ok(())
+            Ok(part.len())
+        })
     }
+}
+
+/// Fills a buffer with what begins at `at`, part by part: `fill` is given what is left of it and
+/// where that begins, fills some of its start, and says how much.
+pub(super) fn in_parts(
+    buf: &mut [u8],
+    at: u64,
+    mut fill: impl FnMut(&mut [u8], u64) -> Result<usize>,
+) -> Result<()> {
+    let mut done = 0;
+    while let Some(rest @ [_, ..]) = buf.get_mut(done..) {
+        done += fill(rest, at + done as u64)?;
+    }
+    Ok(())
+}
+
+/// The first `len` bytes of a buffer, or all there are.
+pub(super) fn start(buf: &mut [u8], len: u64) -> &mut [u8] {
+    let len = usize::try_from(len).map_or(buf.len(), |len| len.min(buf.len()));
+    &mut buf[..len]
 }
 
 /// Refuses to guess where a backing file looks like one thing and is called another: what looks

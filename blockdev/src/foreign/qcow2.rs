@@ -12,7 +12,7 @@ mod header;
 
 use std::ops::Range;
 
-use super::chain::{Backing, Image, Place};
+use super::chain::{Backing, Image, Place, in_parts, start};
 use super::input::{Input, be};
 use super::unpack::{Unpacked, unpack};
 use crate::Result;
@@ -182,12 +182,9 @@ impl Image for Qcow2 {
     }
 
     fn read(&mut self, buf: &mut [u8], at: u64) -> Result<()> {
-        let mut done = 0;
-        while let Some(rest @ [_, ..]) = buf.get_mut(done..) {
-            let at = at + done as u64;
+        in_parts(buf, at, |rest, at| {
             let (mapping, unit) = self.mapping(at)?;
-            let count = rest.len().min(bytes(unit.end - at));
-            let part = &mut rest[..count];
+            let part = start(rest, unit.end - at);
             match mapping {
                 Mapping::Data { offset } => self.input.read(part, offset + (at - unit.start))?,
                 Mapping::Packed { offset, len } => {
@@ -197,9 +194,8 @@ impl Image for Qcow2 {
                 }
                 Mapping::Below | Mapping::Zero => part.fill(0),
             }
-            done += count;
-        }
-        Ok(())
+            Ok(part.len())
+        })
     }
 }
 

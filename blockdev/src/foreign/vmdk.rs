@@ -12,7 +12,7 @@ mod header;
 
 use std::ops::Range;
 
-use super::chain::{Backing, Image, Place};
+use super::chain::{Backing, Image, Place, in_parts, start};
 use super::input::{Input, le};
 use super::unpack::{Method, Unpacked, unpack};
 use crate::Result;
@@ -122,8 +122,8 @@ impl Vmdk {
 
     /// The grain that has `at`, and which bytes of the disk it is.
     fn grain(&mut self, at: u64) -> Result<(Grain, Range<u64>)> {
-        let start = at / self.header.grain * self.header.grain;
-        let range = start..(start + self.header.grain).min(self.header.size);
+        let first = at / self.header.grain * self.header.grain;
+        let range = first..(first + self.header.grain).min(self.header.size);
         self.load(at / self.header.reach())?;
         if self.table.offset == 0 {
             return Ok((Grain::Below, range));
@@ -196,12 +196,9 @@ impl Image for Vmdk {
     }
 
     fn read(&mut self, buf: &mut [u8], at: u64) -> Result<()> {
-        let mut done = 0;
-        while let Some(rest @ [_, ..]) = buf.get_mut(done..) {
-            let at = at + done as u64;
+        in_parts(buf, at, |rest, at| {
             let (grain, range) = self.grain(at)?;
-            let count = rest.len().min(bytes(range.end - at));
-            let part = &mut rest[..count];
+            let part = start(rest, range.end - at);
             match grain {
                 Grain::At(offset) if self.header.packed => {
                     self.read_packed(offset, &range, bytes(at - range.start), part)?;
@@ -209,9 +206,8 @@ impl Image for Vmdk {
                 Grain::At(offset) => self.input.read(part, offset + (at - range.start))?,
                 Grain::Below | Grain::Zero => part.fill(0),
             }
-            done += count;
-        }
-        Ok(())
+            Ok(part.len())
+        })
     }
 }
 
