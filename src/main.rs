@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     cmd::answer_shell();
     let cli = args::Cli::parse();
     log_to_stderr(&cli.global.log);
+    output::choose_colors(cli.global.color);
     match cmd::perform(cli) {
         Ok(status) => ExitCode::from(status),
         Err(error) => ExitCode::from(failure::report(&error)),

@@ -52,10 +52,27 @@ pub struct Global {
     /// Print names only, and no progress
     #[arg(short, long, global = true, env = "OFFSHOOT_QUIET", hide_env_values = true)]
     pub quiet: bool,
+    /// When there are colours
+    #[arg(long, global = true, env = "OFFSHOOT_COLOR", hide_env_values = true)]
+    #[arg(value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
     /// What is logged to stderr: error, warn, info, debug, trace, or module=level,...
     #[arg(long, global = true, env = "OFFSHOOT_LOG", hide_env_values = true)]
     #[arg(default_value = "warn", value_name = "FILTER")]
     pub log: String,
+}
+
+/// When there are colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// At a terminal, unless NO_COLOR is set or TERM is dumb
+    Auto,
+    /// Always
+    #[value(alias = "on")]
+    Always,
+    /// Never
+    #[value(alias = "off")]
+    Never,
 }
 
 /// Both kinds of formats share the flag.

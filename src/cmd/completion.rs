@@ -28,7 +28,7 @@ pub fn completion(shell: Shell) -> Result<()> {
             .hint("bash, elvish, fish, powershell or zsh")
     })?;
     completer.write_registration(VARIABLE, "offshoot", "offshoot", "offshoot", &mut script)?;
-    output::print(&String::from_utf8_lossy(&script))
+    output::print_bytes(&script)
 }
 
 /// Answers a shell and ends this process, where it was a shell that started it.

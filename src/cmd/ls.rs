@@ -1,6 +1,7 @@
 //! `ls` and `ps`: the VMs there are.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -11,8 +12,10 @@ use vmm::trouble::Trouble;
 
 use super::App;
 use crate::monitor::{End, State};
-use crate::output::table::{self, Align};
+use crate::output::paint::Mark;
+use crate::output::table::{self, Align, Cell};
 use crate::output::{self, Style, human};
+use crate::parallel;
 use crate::store::inventory::VmRow;
 use crate::store::lineage::Lineage;
 use crate::store::{Name, Store, Timestamp, vm};
@@ -68,16 +71,40 @@ pub fn views(store: &Store) -> Result<Vec<View>> {
 /// Some VMs with their states.
 pub fn views_of(store: &Store, keep: impl Fn(&VmRow) -> bool) -> Result<Vec<View>> {
     let mut rows = store.inventory.vms()?;
+    let lineage = store.lineage_of(&rows)?;
     rows.retain(keep);
-    let lineage = store.lineage()?;
-    Ok(rows.into_iter().map(|row| View::new(&store.paths.vm(&row.id), row, &lineage)).collect())
+    Ok(views_with(store, rows, &lineage))
+}
+
+/// VMs with their states, several of which are asked for at a time.
+pub fn views_with(store: &Store, rows: Vec<VmRow>, lineage: &Lineage) -> Vec<View> {
+    let paths = &store.paths;
+    let found = parallel::each(&rows, |row| Found::in_dir(&paths.vm(&row.id)));
+    rows.into_iter().zip(found).map(|(row, found)| View::new(row, found, lineage)).collect()
+}
+
+/// What a VM's directory tells.
+struct Found {
+    state: Result<State>,
+    /// Bytes its delta takes on the disk; nothing where the directory is gone.
+    own_bytes: Option<u64>,
+}
+
+impl Found {
+    fn in_dir(dir: &Path) -> Found {
+        let delta = dir.join(vm::DELTA).metadata();
+        let own_bytes = match delta {
+            Ok(delta) => Some(allocated(&delta)),
+            Err(_) => dir.exists().then_some(0),
+        };
+        Found { state: State::ask(dir), own_bytes }
+    }
 }
 
 impl View {
-    fn new(dir: &Path, row: VmRow, lineage: &Lineage) -> View {
-        let state = State::ask(dir);
+    fn new(row: VmRow, Found { state, own_bytes }: Found, lineage: &Lineage) -> View {
         let word = match &state {
-            Ok(_) if !dir.exists() => "missing",
+            Ok(_) if own_bytes.is_none() => "missing",
             Ok(state) => state.word(),
             Err(_) => "damaged",
         };
@@ -93,7 +120,7 @@ impl View {
             since: holder.map(|holder| holder.since),
             trouble,
             end,
-            own_bytes: bytes_on_disk(&dir.join(vm::DELTA)),
+            own_bytes: own_bytes.unwrap_or(0),
             name: row.name,
             id: row.id,
             image: row.image,
@@ -109,9 +136,20 @@ impl View {
     }
 
     /// The state and what belongs to it, in a few words.
-    pub fn status(&self) -> String {
+    pub fn status(&self) -> Cell {
         let state = self.state();
-        if self.protected { format!("{state}, protected") } else { state }
+        let text = if self.protected { format!("{state}, protected") } else { state };
+        Cell::marked(text, self.mark())
+    }
+
+    fn mark(&self) -> Mark {
+        match self.state {
+            "running" => Mark::Good,
+            "starting" | "serving" => Mark::Notable,
+            "paused" if self.trouble.is_none() => Mark::Notable,
+            "paused" | "killed" | "missing" | "damaged" => Mark::Bad,
+            _ => Mark::Plain,
+        }
     }
 
     fn state(&self) -> String {
@@ -128,7 +166,11 @@ impl View {
 
 /// What a file takes on its filesystem; nothing when it is not there.
 pub fn bytes_on_disk(path: &Path) -> u64 {
-    path.metadata().map_or(0, |file| file.blocks() * 512)
+    path.metadata().map_or(0, |file| allocated(&file))
+}
+
+fn allocated(file: &Metadata) -> u64 {
+    file.blocks() * 512
 }
 
 fn lay_out(views: &[View]) -> String {
@@ -147,14 +189,14 @@ fn lay_out(views: &[View]) -> String {
         header,
         views.iter().map(|view| {
             [
-                view.name.to_string(),
+                view.name.to_string().into(),
                 view.status(),
-                view.parent.clone().unwrap_or_default(),
-                view.cpus.to_string(),
-                human::bytes(view.memory_mib << 20),
-                human::bytes(view.own_bytes),
-                human::ago(view.created.age()),
-                view.notes.clone(),
+                view.parent.clone().unwrap_or_default().into(),
+                view.cpus.to_string().into(),
+                human::bytes(view.memory_mib << 20).into(),
+                human::bytes(view.own_bytes).into(),
+                human::ago(view.created.age()).into(),
+                view.notes.clone().into(),
             ]
         }),
     )

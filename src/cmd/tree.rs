@@ -1,5 +1,7 @@
 //! `tree`: what stands on what, from images over snapshots to VMs.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail};
 use serde::Serialize;
 use uuid::Uuid;
@@ -7,7 +9,7 @@ use uuid::Uuid;
 use super::App;
 use super::ls::{self, View};
 use crate::failure::Failure;
-use crate::output::table::{self, Align};
+use crate::output::table::{self, Align, Cell};
 use crate::output::{self, Style, human};
 use crate::store::inventory::{ImageRow, LayerRow};
 use crate::store::lineage::{Child, Lineage};
@@ -56,8 +58,9 @@ struct Layer {
 /// Shows the tree, or the branch an image or a VM is on.
 pub fn tree(app: &App, name: Option<&Name>) -> Result<()> {
     let store = app.store()?;
-    let lineage = store.lineage()?;
-    let mut branches = grow(&store, &lineage)?;
+    let rows = store.inventory.vms()?;
+    let lineage = store.lineage_of(&rows)?;
+    let mut branches = grow(&store, &lineage, ls::views_with(&store, rows, &lineage))?;
     if let Some(name) = name {
         branches.retain_mut(|branch| {
             let whole = branch.image.as_ref().is_some_and(|image| image.name == *name);
@@ -76,11 +79,14 @@ pub fn tree(app: &App, name: Option<&Name>) -> Result<()> {
     }
 }
 
-fn grow(store: &Store, lineage: &Lineage) -> Result<Vec<Branch>> {
-    let mut views = ls::views(store)?;
+fn grow(store: &Store, lineage: &Lineage, views: Vec<View>) -> Result<Vec<Branch>> {
+    let mut of_images: BTreeMap<Option<Name>, Vec<View>> = BTreeMap::new();
+    for view in views {
+        of_images.entry(view.image.clone()).or_default().push(view);
+    }
     let mut branch = |image: Option<ImageRow>| {
         let name = image.as_ref().map(|image| image.name.clone());
-        let clones: Vec<View> = views.extract_if(.., |view| view.image == name).collect();
+        let clones = of_images.remove(&name).unwrap_or_default();
         let own = |row: &&LayerRow| clones.iter().any(|clone| needs(lineage, clone, row));
         let roots: Vec<Uuid> = lineage.roots().filter(own).map(|row| row.uuid).collect();
         let mut layers = Vec::new();
@@ -142,7 +148,7 @@ impl Layer {
     }
 }
 
-type Row = [String; 4];
+type Row = [Cell; 4];
 
 impl Branch {
     fn row(&self) -> Row {
@@ -151,10 +157,11 @@ impl Branch {
             count => format!("{count} clones"),
         };
         let Some(image) = &self.image else {
-            return ["(no image)".into(), clones, String::new(), String::new()];
+            return ["(no image)".into(), clones, String::new(), String::new()].map(Cell::from);
         };
         let state = if image.protected { format!("{clones}, protected") } else { clones };
-        [image.name.to_string(), state, human::bytes(image.size), image.notes.clone()]
+        let size = human::bytes(image.size);
+        [image.name.to_string(), state, size, image.notes.clone()].map(Cell::from)
     }
 }
 
@@ -162,7 +169,7 @@ fn lay_out(branches: &[Branch], lineage: &Lineage) -> String {
     let mut rows = Vec::new();
     for branch in branches {
         rows.push(branch.row());
-        Painter { branch, lineage, rows: &mut rows }.paint();
+        Painter::new(branch, lineage, &mut rows).paint();
     }
     let (left, right) = (Align::Left, Align::Right);
     table::lay_out([("NAME", left), ("STATE", left), ("OWN", right), ("NOTES", left)], rows)
@@ -171,6 +178,8 @@ fn lay_out(branches: &[Branch], lineage: &Lineage) -> String {
 /// Draws what stands on an image.
 struct Painter<'a> {
     branch: &'a Branch,
+    clones: BTreeMap<&'a Name, &'a View>,
+    layers: BTreeMap<Uuid, &'a Layer>,
     lineage: &'a Lineage,
     rows: &'a mut Vec<Row>,
 }
@@ -183,7 +192,13 @@ struct Pending {
     last: bool,
 }
 
-impl Painter<'_> {
+impl<'a> Painter<'a> {
+    fn new(branch: &'a Branch, lineage: &'a Lineage, rows: &'a mut Vec<Row>) -> Painter<'a> {
+        let clones = branch.clones.iter().map(|clone| (&clone.name, clone)).collect();
+        let layers = branch.layers.iter().map(|layer| (layer.uuid, layer)).collect();
+        Painter { branch, clones, layers, lineage, rows }
+    }
+
     fn paint(&mut self) {
         let mut pending = self.on_image();
         while let Some(Pending { child, indent, last }) = pending.pop() {
@@ -212,27 +227,25 @@ impl Painter<'_> {
     fn on(&self, below: Uuid) -> Vec<Child> {
         let shown = |child: &&Child| match child {
             Child::Layer(_) => true,
-            Child::Vm(name) => self.branch.clones.iter().any(|clone| clone.name == *name),
+            Child::Vm(name) => self.clones.contains_key(name),
         };
         self.lineage.children(below).iter().filter(shown).cloned().collect()
     }
 
     fn layer(&mut self, line: &str, uuid: Uuid) {
-        let Some(layer) = self.branch.layers.iter().find(|layer| layer.uuid == uuid) else {
-            return;
-        };
+        let Some(layer) = self.layers.get(&uuid) else { return };
         let own = human::bytes(layer.own_bytes);
         let name = format!("{line}@ {}", layer.label);
         let age = human::ago(layer.created.age());
         let state = if layer.vm_removed { format!("{age}, VM removed") } else { age };
-        self.rows.push([name, state, own, layer.notes.clone()]);
+        self.rows.push([name, state, own, layer.notes.clone()].map(Cell::from));
     }
 
     fn vm(&mut self, line: &str, name: &Name) {
-        let clone = self.branch.clones.iter().find(|clone| clone.name == *name);
-        let Some(clone) = clone else { return };
+        let Some(clone) = self.clones.get(name) else { return };
         let own = human::bytes(clone.own_bytes);
-        self.rows.push([format!("{line}{name}"), clone.status(), own, clone.notes.clone()]);
+        let notes = clone.notes.clone().into();
+        self.rows.push([format!("{line}{name}").into(), clone.status(), own.into(), notes]);
     }
 }
 

@@ -1,14 +1,17 @@
 //! What commands print on stdout, and how they show progress on stderr.
 
 pub mod human;
+pub mod paint;
 pub mod progress;
 pub mod table;
 
 use std::io::{self, Write};
 
+use anstream::ColorChoice;
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::args::Color;
 use crate::failure::StdoutClosed;
 
 /// How results are printed.
@@ -22,12 +25,22 @@ pub enum Style {
     Json,
 }
 
-/// Prints `text` on stdout.
+/// Says, for all that is printed from now on, when there are colours.
+pub fn choose_colors(color: Color) {
+    match color {
+        Color::Auto => ColorChoice::Auto,
+        Color::Always => ColorChoice::Always,
+        Color::Never => ColorChoice::Never,
+    }
+    .write_global();
+}
+
+/// Prints `text` on stdout, with its colours where they are wanted.
 ///
 /// # Errors
 /// [`StdoutClosed`] when nobody reads it; otherwise what the system says.
 pub fn print(text: &str) -> Result<()> {
-    print_bytes(text.as_bytes())
+    write(anstream::stdout().lock(), text.as_bytes())
 }
 
 /// Prints bytes on stdout as they are.
@@ -35,7 +48,10 @@ pub fn print(text: &str) -> Result<()> {
 /// # Errors
 /// As [`print()`].
 pub fn print_bytes(bytes: &[u8]) -> Result<()> {
-    let mut out = io::stdout().lock();
+    write(io::stdout().lock(), bytes)
+}
+
+fn write(mut out: impl Write, bytes: &[u8]) -> Result<()> {
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(StdoutClosed.into()),
         result => Ok(result?),
@@ -47,5 +63,5 @@ pub fn print_bytes(bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// As [`print()`].
 pub fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
-    print(&(serde_json::to_string_pretty(value)? + "\n"))
+    print_bytes((serde_json::to_string_pretty(value)? + "\n").as_bytes())
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use uuid::Uuid;
 
 use super::Store;
-use super::inventory::LayerRow;
+use super::inventory::{LayerRow, VmRow};
 use super::name::Name;
 
 /// Everything that stands on something.
@@ -32,6 +32,14 @@ impl Store {
     /// # Errors
     /// The inventory cannot be read.
     pub fn lineage(&self) -> Result<Lineage> {
+        self.lineage_of(&self.inventory.vms()?)
+    }
+
+    /// The picture with these VMs, all there are, in it.
+    ///
+    /// # Errors
+    /// The inventory cannot be read.
+    pub fn lineage_of(&self, vms: &[VmRow]) -> Result<Lineage> {
         let mut lineage = Lineage::default();
         for image in self.inventory.images()? {
             lineage.bases.insert(image.base, image.name);
@@ -40,8 +48,8 @@ impl Store {
             lineage.add(layer.parent, Child::Layer(layer.uuid));
             lineage.layers.insert(layer.uuid, layer);
         }
-        for vm in self.inventory.vms()? {
-            lineage.add(vm.parent, Child::Vm(vm.name));
+        for vm in vms {
+            lineage.add(vm.parent, Child::Vm(vm.name.clone()));
         }
         Ok(lineage)
     }

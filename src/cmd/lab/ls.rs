@@ -72,11 +72,11 @@ fn lay_out(members: &[Member]) -> String {
         let notes = view.map(|view| view.notes.as_str()).unwrap_or_default();
         let notes = if member.in_file { notes } else { "not in the lab's file any more" };
         [
-            member.name.to_string(),
-            member.group.clone(),
-            view.map_or("absent".into(), View::status),
-            view.map_or("-".into(), |view| human::bytes(view.own_bytes)),
-            notes.to_owned(),
+            member.name.to_string().into(),
+            member.group.clone().into(),
+            view.map_or_else(|| "absent".to_owned().into(), View::status),
+            view.map_or("-".into(), |view| human::bytes(view.own_bytes)).into(),
+            notes.to_owned().into(),
         ]
     });
     table::lay_out(header, rows)

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use crate::args;
 use crate::cmd::{App, ls};
 use crate::failure::{Code, Failure};
-use crate::output::table::{self, Align};
+use crate::output::table::{self, Align, Cell};
 use crate::output::{self, Style, human};
 use crate::store::discard::Cascade;
 use crate::store::{Away, Name, Store};
@@ -34,7 +34,7 @@ fn remove(app: &App, args: &args::Rm, names: &str) -> Result<Cascade> {
     let nothing_else = all.vms.len() + all.images.len() <= args.names.len();
     if !(nothing_else && all.snapshots.is_empty()) {
         if !app.quiet {
-            eprint!("{}", lay_out(&all, &views));
+            anstream::eprint!("{}", lay_out(&all, &views));
         }
         if !args.force {
             confirm(&all, names)?;
@@ -90,11 +90,17 @@ fn confirm(all: &Cascade, names: &str) -> Result<()> {
 }
 
 fn lay_out(all: &Cascade, views: &[ls::View]) -> String {
-    let images = all.images.iter().map(|name| [name.to_string(), "image".into(), String::new()]);
+    let of = |name: String, state: Cell, own: String| [name.into(), state, own.into()];
+    let images = all
+        .images
+        .iter()
+        .map(|name| of(name.to_string(), "image".to_owned().into(), String::new()));
     let vms = views.iter().filter(|view| all.vms.contains(&view.name));
-    let vms = vms.map(|view| [view.name.to_string(), view.status(), human::bytes(view.own_bytes)]);
+    let vms =
+        vms.map(|view| of(view.name.to_string(), view.status(), human::bytes(view.own_bytes)));
     let snapshots = all.snapshots.iter().map(|snapshot| {
-        [snapshot.label.clone(), format!("snapshot of {}", snapshot.vm), String::new()]
+        let state = format!("snapshot of {}", snapshot.vm);
+        of(snapshot.label.clone(), state.into(), String::new())
     });
     let header = [("NAME", Align::Left), ("STATE", Align::Left), ("OWN", Align::Right)];
     table::lay_out(header, images.chain(vms).chain(snapshots))
