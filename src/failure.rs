@@ -5,7 +5,10 @@ use std::io;
 
 use blockdev::ErrorKind;
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use serde::{Deserialize, Serialize};
+
+use crate::output::paint::Mark;
 
 /// Exit codes. 120 to 123 are a machine's own ends, see [`vmm::Exit::status`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,7 +151,12 @@ fn code_of_link(link: &(dyn std::error::Error + 'static)) -> Option<Code> {
         }
         _ => {}
     }
-    match link.downcast_ref::<rusqlite::Error>()?.sqlite_error_code()? {
+    let error = link.downcast_ref::<rusqlite::Error>()?;
+    // Its index in shared memory could not grow, for which there is no other reason.
+    if error.sqlite_error()?.extended_code == SQLITE_IOERR_SHMSIZE {
+        return Some(Code::NoSpace);
+    }
+    match error.sqlite_error_code()? {
         ErrorCode::DiskFull => Some(Code::NoSpace),
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(Code::Integrity),
         ErrorCode::DatabaseBusy => Some(Code::InUse),
@@ -197,6 +205,9 @@ pub fn text(error: &anyhow::Error) -> String {
     text
 }
 
+/// What to try where a filesystem is full.
+const MAKE_ROOM: &str = "make room on that filesystem; offshoot df says what the store takes of it";
+
 /// The next thing to try, when a link of the chain knows it.
 pub fn hint(error: &anyhow::Error) -> Option<&str> {
     let outermost = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_deref());
@@ -210,10 +221,11 @@ fn hint_of_link<'a>(link: &'a (dyn std::error::Error + 'static)) -> Option<&'a s
     if is_read_only(link) {
         return Some("mount it for writing, or use another store: --root DIR");
     }
-    match link.downcast_ref::<Failure>() {
+    let own = match link.downcast_ref::<Failure>() {
         Some(failure) => failure.hint.as_deref(),
-        None => link.downcast_ref::<blockdev::Error>()?.advice(),
-    }
+        None => link.downcast_ref::<blockdev::Error>().and_then(|error| error.advice()),
+    };
+    own.or_else(|| (code_of_link(link) == Some(Code::NoSpace)).then_some(MAKE_ROOM))
 }
 
 /// Prints an error for people, once, and returns what the process is to end with.
@@ -229,9 +241,9 @@ pub fn report(error: &anyhow::Error) -> u8 {
 }
 
 fn print(error: &anyhow::Error) {
-    eprintln!("offshoot: {}", text(error));
+    anstream::eprintln!("{} {}", Mark::Bad.painted("offshoot:"), text(error));
     if let Some(hint) = hint(error) {
-        eprintln!("try: {hint}");
+        anstream::eprintln!("{} {hint}", Mark::Notable.painted("try:"));
     }
 }
 

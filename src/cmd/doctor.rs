@@ -4,6 +4,7 @@ mod fix;
 mod host;
 mod layers;
 mod leftovers;
+mod machines;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use super::App;
 use crate::args;
 use crate::failure::Code;
+use crate::output::paint::Mark;
 use crate::output::{self, Style};
 
 /// How a check came out.
@@ -67,6 +69,7 @@ pub fn doctor(app: &App, args: &args::Doctor) -> Result<u8> {
             findings.push(host::space(store.paths.root()));
             findings.extend(leftovers::find(&store)?);
             findings.extend(layers::find(&store)?);
+            findings.extend(machines::find(&store)?);
         }
         Err(error) => {
             let code = crate::failure::code(&error);
@@ -87,12 +90,13 @@ pub fn doctor(app: &App, args: &args::Doctor) -> Result<u8> {
 fn lay_out(findings: &[Finding], quiet: bool) -> String {
     let mut text = String::new();
     for finding in findings.iter().filter(|f| !quiet || f.verdict > Verdict::Ok) {
-        let verdict = match finding.verdict {
-            Verdict::Ok => "ok     ",
-            Verdict::Fixed => "fixed  ",
-            Verdict::Warning => "warning",
-            Verdict::Bad => "bad    ",
+        let (verdict, mark) = match finding.verdict {
+            Verdict::Ok => ("ok     ", Mark::Plain),
+            Verdict::Fixed => ("fixed  ", Mark::Good),
+            Verdict::Warning => ("warning", Mark::Notable),
+            Verdict::Bad => ("bad    ", Mark::Bad),
         };
+        let verdict = mark.painted(verdict);
         text += &format!("{verdict}  {}: {}\n", finding.check, finding.text);
         if let Some(next) = &finding.try_next {
             text += &format!("           try: {next}\n");

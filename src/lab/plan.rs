@@ -209,6 +209,7 @@ fn differences(group: &Group, origin: Option<&Origin>, member: &Member) -> Vec<S
     compare("cpus", record.cpus.to_string(), asked.cpus.map(|cpus| cpus.to_string()));
     let mib = |mib: u64| human::bytes(mib << 20);
     compare("memory", mib(record.memory_mib), asked.memory_mib.map(mib));
+    compare("ephemeral", record.ephemeral.to_string(), Some(asked.ephemeral.to_string()));
     let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|p| p.display().to_string());
     let quoted = |text: &Option<String>| text.as_ref().map(|text| format!("{text:?}"));
     let own = &record.boot;

@@ -26,6 +26,7 @@ use vmm::control::Client;
 
 pub use end::{End, Report};
 pub use job::Answer;
+pub use runtime::silent_sockets;
 pub use serve::Duty;
 pub use spawn::{Monitor, Settings, bring_up, spec, start};
 pub use state::State;

@@ -1,10 +1,11 @@
 //! Where a running VM's sockets are: short paths, because a socket's is at most 107 bytes, in a
 //! directory that is the user's alone, because whoever can connect owns the VM.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -51,6 +52,18 @@ pub fn remove(dir: &Path) {
     if let Err(error) = fs::remove_dir_all(dir) {
         log::debug!("{} is left behind: {error}", dir.display());
     }
+}
+
+/// Directories of sockets nobody listens on, of VMs that are not `known`.
+pub fn silent_sockets(known: &BTreeSet<String>) -> Vec<PathBuf> {
+    let all = fs::read_dir(base()).into_iter().flatten().flatten();
+    let strange =
+        all.filter(|entry| entry.file_name().to_str().is_some_and(|id| !known.contains(id)));
+    let refused = |dir: &PathBuf| {
+        let connected = UnixStream::connect(dir.join(CONTROL));
+        connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    strange.map(|entry| entry.path()).filter(refused).collect()
 }
 
 /// `$XDG_RUNTIME_DIR/offshoot`, or what comes nearest to it.

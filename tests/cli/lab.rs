@@ -264,12 +264,14 @@ fn a_clone_that_is_not_as_the_file_says_is_listed_and_kept() {
     let file = "[groups.pc]\nsource = 'tiny'\nstart = false\nnames = 'pc'\ncpus = 1\n";
     write(&store, file);
     ok(&store, ["up"]);
-    write(&store, &(file.replace("cpus = 1", "cpus = 2\nmemory = '1G'\nlabels.a = 'b'")));
+    let more = "cpus = 2\nmemory = '1G'\nephemeral = true\nlabels.a = 'b'";
+    write(&store, &(file.replace("cpus = 1", more)));
     let done = members(&store, ["up"]);
     let differs = &done[0]["differs"];
     assert_eq!(differs[0], "cpus is 1, the file says 2");
     assert_eq!(differs[1], "memory is 512.00 MiB, the file says 1.00 GiB");
-    assert_eq!(differs[2], "label a is absent, the file says b");
+    assert_eq!(differs[2], "ephemeral is false, the file says true");
+    assert_eq!(differs[3], "label a is absent, the file says b");
     assert!(ok(&store, ["up"]).contains("kept: cpus is 1"));
     assert_eq!(store.inspect("pc")["vm"]["cpus"], 1);
 }

@@ -3,6 +3,7 @@
 
 mod check;
 mod clone;
+mod codes;
 #[path = "../common/mod.rs"]
 mod common;
 mod complete;
@@ -14,6 +15,7 @@ mod delta_dir;
 mod demo;
 mod df;
 mod distro;
+mod doctor;
 mod ephemeral;
 mod events;
 mod faults;
@@ -33,3 +35,4 @@ mod sealed;
 mod snapshot;
 mod stress;
 mod support;
+mod terminal;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Finding;
 use crate::failure::{self, Code};
 use crate::store::repair::{Remark, entries};
-use crate::store::{Store, sockets};
+use crate::store::{Store, Vm, sockets};
 
 const FIX: &str = "offshoot doctor --fix";
 
@@ -28,13 +28,18 @@ pub fn find(store: &Store) -> Result<Vec<Finding>> {
         Ok(_) => None,
     }));
     let vms = store.inventory.vms()?;
-    findings.extend(vms.iter().filter_map(|row| match store.vm(&row.name) {
-        Err(error) => {
-            let next = format!("offshoot rm {}", row.name);
-            Some(unusable("vm", row.name.as_str(), &error, Some(next)))
+    for row in &vms {
+        match store.vm(&row.name) {
+            Err(error) => {
+                let next = format!("offshoot rm {}", row.name);
+                findings.push(unusable("vm", row.name.as_str(), &error, Some(next)));
+            }
+            Ok(vm) => {
+                findings.extend(left_sockets(row.name.as_str(), &vm.dir));
+                findings.extend(damaged_seed(&vm));
+            }
         }
-        Ok(vm) => left_sockets(row.name.as_str(), &vm.dir),
-    }));
+    }
     Ok(findings)
 }
 
@@ -75,6 +80,13 @@ pub(super) fn unusable(
     let better = failure::hint(error).filter(|hint| !hint.starts_with("offshoot doctor"));
     let next = better.map(str::to_owned).or(usual);
     Finding::bad(check, Code::Integrity, format!("{name}: {}", failure::text(error)), next)
+}
+
+/// That a VM's guest could not be told who it is.
+fn damaged_seed(vm: &Vm) -> Option<Finding> {
+    let name = &vm.record.name;
+    let next = format!("offshoot clone {name}; its guest is told anew");
+    vm.seed().err().map(|error| unusable("vm", name.as_str(), &error, Some(next)))
 }
 
 /// What a killed monitor left. That its VM was killed, `ls` says for as long as it is true.

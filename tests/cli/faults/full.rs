@@ -130,6 +130,25 @@ fn squeeze_snapshots(small: &Small) {
 }
 
 #[test]
+fn a_store_whose_index_finds_no_room_says_what_to_do_and_loses_nothing() {
+    let Some(small) = Small::new("a store on a full disk", 12) else { return };
+    let store = small.store();
+    tiny_in(store);
+    store.ok(["clone", "tiny", "web"]);
+    // It is made anew by whoever comes next.
+    fs::remove_file(small.root().join("inventory.db-shm")).expect("it is there");
+    small.fill(0);
+    let output = finish(store.command(["ls", "-q"]));
+    small.relieve();
+    let said = both(&output);
+    assert_eq!(output.status.code(), Some(6), "{said}");
+    let place = format!("offshoot: cannot open the store {}: ", small.root().display());
+    assert!(said.contains(&place) && said.contains("try: make room on that filesystem"), "{said}");
+    assert_eq!(store.ok(["ls", "-q"]), "web\n");
+    assert_tidy(store);
+}
+
+#[test]
 fn commands_that_find_no_room_at_any_step_leave_the_store_as_it_was() {
     let Some(small) = Small::new("commands on a full disk", 12) else { return };
     let store = small.store();

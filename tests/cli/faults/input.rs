@@ -19,7 +19,11 @@ fn fifo(path: &Path) {
 #[test]
 fn names_that_are_paths_options_or_protocols_are_refused() {
     let store = tiny();
-    for name in ["..", ".", "../x", "a/b", "-x", "nbd:x", "", "a b", "x\n", "json:{}"] {
+    // The last ones only look like `web`: with a Cyrillic letter, a wide one, and an invisible one.
+    let names = ["..", ".", "../x", "a/b", "-x", "nbd:x", "", "a b", "x\n", "json:{}"];
+    let lookalikes = ["w\u{435}b", "\u{ff57}eb", "web\u{200b}"];
+    let long = "x".repeat(64);
+    for name in names.into_iter().chain(lookalikes).chain([long.as_str()]) {
         let clone = fails(2, store.command(["clone", "tiny", "--", name]));
         assert!(!clone.is_empty());
         fails(2, store.command(["clone", "--", name, "web"]));

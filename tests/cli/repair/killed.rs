@@ -7,7 +7,7 @@ use std::process::Command;
 use super::{fix, root};
 use crate::common::kvm;
 use crate::common::store::{Store, finish};
-use crate::support::{assert_tidy, base_file, json, kernel_file, state, text, tiny};
+use crate::support::{assert_tidy, base_file, json, kernel_file, obeys, state, text, tiny};
 
 /// Runs a command that dies at a point; nothing where it does not come by.
 #[track_caller]
@@ -60,10 +60,10 @@ fn a_clone_that_died_and_was_made_again_does_not_take_the_name_of_the_second() {
 
 #[test]
 fn an_rm_that_dies() {
-    for (point, after) in [("vm-taken", "web\n"), ("trash-taken", "")] {
+    for (point, after) in [("vm-taken", "web-1\nweb-2\n"), ("trash-taken", "")] {
         let store = tiny();
-        store.ok(["clone", "tiny", "web"]);
-        dies(&store, &["rm", "web"], point);
+        store.ok(["clone", "tiny", "web", "-n", "2"]);
+        dies(&store, &["rm", "web-1", "web-2"], point);
         assert_fixed(&store, point);
         assert_eq!(names(&store), after, "{point}");
     }
@@ -183,6 +183,20 @@ fn a_start_that_dies_leaves_a_vm_that_starts() {
         store.ok(["start", "web"]);
         assert_eq!(store.ok(["wait", "-q", "web"]), "0\n");
     }
+}
+
+#[test]
+fn a_start_that_dies_while_it_cleans_an_ephemeral_vm() {
+    if !kvm("a start that dies while it cleans") {
+        return;
+    }
+    let store = tiny();
+    store.ok(["clone", "tiny", "web", "--memory=64M", "--ephemeral"]);
+    obeys(&store, "web", "write:1,flush");
+    dies(&store, &["start", "web"], "delta-cleaned");
+    assert_fixed(&store, "delta-cleaned");
+    obeys(&store, "web", "verify-base");
+    assert_tidy(&store);
 }
 
 #[test]
