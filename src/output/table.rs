@@ -208,7 +208,7 @@ mod tests {
         let lines = table(Some(20), &[["web", "1.50 GiB", "a note that is long"]]);
         assert_eq!(
             lines[1..],
-            ["web   a note that is", "      long", "(OWN left out: the terminal is narrow)"]
+            ["web   a note that is", "      long", "(OWN left out: the", "terminal is narrow)"]
         );
         let lines = table(Some(20), &[["web", "1.50 GiB", ""]]);
         assert_eq!(lines[1], "web   1.50 GiB", "what is empty needs no room");
