@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::common::kvm;
 use crate::common::store::{Follower, Store, finish};
-use crate::support::{assert_tidy, dir, fails, json, obeys, refuses, text, tiny};
+use crate::support::{
+    Tmpfs, assert_tidy, dir, fails, json, obeys, refuses, root, state, text, tiny,
+};
 
 const VERIFY: &str = "verify:1:range=0+64k,verify:2:range=64k+64k,verify-base:range=128k+";
 
@@ -166,6 +169,7 @@ fn guests_work_on_layers_of_two_filesystems() {
     obeys(store, "web", "verify:1:range=0+64k,verify-base:range=64k+");
     bench.assert_accounted();
     store.ok(["rm", "web"]);
+    store.ok(["commit", "copy"]);
     obeys(store, "copy", "verify:4:range=0+64k,verify:3:range=64k+64k");
     store.ok(["check", "--deep"]);
     store.ok(["rm", "copy"]);
@@ -356,6 +360,33 @@ fn a_removal_broken_off_waits_for_its_directory() {
     assert!(fix(store).contains("fixed"));
     assert!(entries(bench.disk.path()).is_empty());
     assert_tidy(store);
+}
+
+#[test]
+fn a_filesystem_of_deltas_that_is_full_pauses_the_vm_and_one_unmounted_keeps_it() {
+    let test = "a small filesystem of deltas";
+    if !kvm(test) || !root(test) {
+        return;
+    }
+    let store = tiny();
+    let at = store.folder().join("small");
+    let Some(small) = Tmpfs::mount(&at, "2m") else { return };
+    let words = ["clone", "tiny", "web", "--memory=64M", "--disk-size=8M", "--delta-dir"];
+    store.ok(words.into_iter().chain([text(&at)]));
+    store.ok(["start", "web", "--cmdline", "offshoot.do=write:7,flush"]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while state(&store, "web") != "paused" {
+        assert!(Instant::now() < deadline, "it is {}", state(&store, "web"));
+    }
+    let message = store.inspect("web")["trouble"]["message"].to_string();
+    assert!(message.contains(&format!("the filesystem at {} is full", at.display())), "{message}");
+    store.ok(["stop", "--force", "web"]);
+    drop(small);
+    refuses(&store, 5, ["start", "web"], &format!("mount what holds {}", at.display()));
+    assert_eq!(store.ok(["ls", "-q"]), "web\n");
+    assert!(entries(&at).is_empty(), "nothing is made where it was mounted");
+    store.ok(["rm", "--forget", "web"]);
+    assert_tidy(&store);
 }
 
 #[test]
