@@ -14,6 +14,8 @@
 mod chain;
 mod detect;
 mod error;
+#[cfg(any(test, feature = "test-support"))]
+pub(crate) mod fuzz;
 mod input;
 mod qcow2;
 mod unpack;

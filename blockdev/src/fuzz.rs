@@ -11,6 +11,7 @@ mod stack;
 mod tests;
 
 pub use crate::delta::fuzz::{bitmap, header};
+pub use crate::foreign::fuzz::{qcow2, vmdk};
 pub use crate::owners::fuzz::owner_map;
 pub use crate::sealed::fuzz::sealed;
 pub use stack::stack;

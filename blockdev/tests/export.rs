@@ -18,6 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use blockdev::base::{self, Base};
 use blockdev::copy::Raw;
 use blockdev::export::{Existing, Format, export};
+use blockdev::foreign::{self, Layer};
 use blockdev::{Buffers, Engine, Op, Result, Stack, StackSpec, Tag, delta};
 use tempfile::TempDir;
 
@@ -127,6 +128,50 @@ fn the_same_disk_gives_the_same_qcow2_and_only_data_has_clusters() {
 }
 
 #[test]
+fn a_packed_qcow2_has_the_disks_bytes_in_fewer_and_is_sound() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let [raw, plain, packed, again] =
+        ["raw", "plain", "packed", "again"].map(|name| dir.path().join(name));
+    mixed(&raw);
+    for (path, format) in
+        [(&plain, Format::Qcow2), (&packed, Format::PackedQcow2), (&again, Format::PackedQcow2)]
+    {
+        let mut source = Raw::open(&raw).unwrap();
+        export(&mut source, path, format, Existing::Keep, &mut quiet).unwrap();
+    }
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    // It leaks and overlaps nothing: all counts are right.
+    qemu_img(&["check", "-f", "qcow2", &text(&packed)]);
+    qemu_img(&["compare", "-f", "qcow2", "-F", "raw", &text(&packed), &text(&raw)]);
+    let length = |path: &Path| path.metadata().unwrap().len();
+    assert!(length(&packed) < length(&plain) * 3 / 5, "{} {}", length(&packed), length(&plain));
+    assert!(fs::read(&packed).unwrap() == fs::read(&again).unwrap());
+    let layer = Layer { path: packed, format: Some(foreign::Format::Qcow2) };
+    let mut read = foreign::open(&[layer]).unwrap();
+    let back = dir.path().join("back");
+    export(&mut *read, &back, Format::Raw, Existing::Keep, &mut quiet).unwrap();
+    qemu_img(&["compare", "-f", "raw", "-F", "raw", &text(&back), &text(&raw)]);
+}
+
+/// More than one L2 table: clusters that pack well, badly and not at all, holes, and an odd end.
+fn mixed(path: &Path) {
+    let file = fs::File::create(path).unwrap();
+    file.set_len((520 << 20) + 512).unwrap();
+    let mut random = 1_u64;
+    for number in (0..8320_usize).filter(|number| number % 97 < 5) {
+        let mut cluster = vec![number as u8; 65536];
+        let noise = cluster.len() * (number % 5) / 4;
+        for byte in &mut cluster[..noise] {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            *byte = (random >> 56) as u8;
+        }
+        file.write_all_at(&cluster, number as u64 * 65536).unwrap();
+    }
+    file.write_all_at(&[9; 512], 520 << 20).unwrap();
+}
+
+#[test]
 fn an_empty_disk_and_an_odd_one_are_exported() {
     let _alone = alone();
     for len in [0, 1, 512, 65536 + 1] {
@@ -140,5 +185,10 @@ fn an_empty_disk_and_an_odd_one_are_exported() {
         let [flat, qcow2] = [&flat, &qcow2].map(|path| path.to_str().unwrap());
         qemu_img(&["check", "-f", "qcow2", qcow2]);
         qemu_img(&["compare", "-f", "qcow2", "-F", "raw", qcow2, flat]);
+        let packed = dir.path().join("packed");
+        export(&mut raw, &packed, Format::PackedQcow2, Existing::Keep, &mut quiet).unwrap();
+        let packed = packed.to_str().unwrap();
+        qemu_img(&["check", "-f", "qcow2", packed]);
+        qemu_img(&["compare", "-f", "qcow2", "-F", "raw", packed, flat]);
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{Boot, Targets};
-use crate::store::Name;
+use crate::store::{Name, Source};
 
 #[derive(Debug, Subcommand)]
 pub enum Image {
@@ -64,16 +64,22 @@ pub struct NewFile {
     /// Replace the file if there is one
     #[arg(long)]
     pub force: bool,
+    /// With --format qcow2: pack it; QEMU 5.1 or later reads it
+    #[arg(long)]
+    pub compress: bool,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The file holds the blocks the VM changed and its settings, not the image. It is the same, byte for
 byte, whenever the same content is exported. With --flat it is the whole disk, for other programs:
-raw, or qcow2 with --format qcow2.")]
+raw, or qcow2 with --format qcow2.
+
+Of a VM that runs it is the disk as a power cut would leave it: a snapshot is made, written, and
+removed again.")]
 pub struct Export {
-    /// A VM that does not run
-    pub name: Name,
+    /// VM@SNAPSHOT, or VM as it is now; it may run
+    pub source: Source,
     /// The file to write, or - for standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
@@ -83,6 +89,9 @@ pub struct Export {
     /// With --flat: replace the file if there is one
     #[arg(long, requires = "flat")]
     pub force: bool,
+    /// With --flat and --format qcow2: pack it; QEMU 5.1 or later reads it
+    #[arg(long, requires = "flat")]
+    pub compress: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::value::size;
-use crate::store::Name;
+use crate::store::{Name, Source};
 
 #[derive(Debug, Subcommand)]
 pub enum Disk {
@@ -17,11 +17,11 @@ pub enum Disk {
 
 #[derive(Debug, Args)]
 pub struct DiskServe {
-    /// A VM
-    pub name: Name,
+    /// A VM; with --read-only also VM@SNAPSHOT
+    pub source: Source,
     #[command(flatten)]
     pub socket: DiskSocket,
-    /// Refuse writes
+    /// Refuse writes; several may read the same disk at once
     #[arg(long)]
     pub read_only: bool,
 }

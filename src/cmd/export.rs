@@ -17,6 +17,7 @@ use super::guarded::Guarded;
 use crate::args;
 use crate::console::Signals;
 use crate::failure::{Code, Failure};
+use crate::monitor;
 use crate::output::{self, Style, human, progress};
 use crate::store::paths::sync_dir;
 pub use flat::{flat, write_disk};
@@ -26,7 +27,7 @@ const BLOCK: u64 = 4096;
 
 /// Exports a VM to a file, or to stdout.
 pub fn export(app: &App, args: &args::Export) -> Result<()> {
-    let cannot = || format!("cannot export {}", args.name);
+    let cannot = || format!("cannot export {}", args.source);
     let signals = Signals::catch()?;
     let result = match args.output.to_str() {
         Some("-") => to_stdout(app, args, &signals),
@@ -62,11 +63,12 @@ fn to_file(app: &App, args: &args::Export, signals: &Signals) -> Result<()> {
 }
 
 fn seal(app: &App, args: &args::Export, out: &mut Guarded<'_>, path: &Path) -> Result<Summary> {
-    let bar = progress::bytes(format!("exporting {}", args.name), app.quiet);
-    let result = app.store()?.export(&args.name, out, path, &mut |done, all| {
+    let bar = progress::bytes(format!("exporting {}", args.source), app.quiet);
+    let progress = &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
-    });
+    };
+    let result = app.store()?.export(&args.source, monitor::writer, out, path, progress);
     bar.finish_and_clear();
     result
 }

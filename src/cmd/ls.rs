@@ -108,6 +108,7 @@ impl View {
             Ok(state) => state.word(),
             Err(_) => "damaged",
         };
+        let reader = state.as_ref().ok().and_then(State::reader);
         let (holder, trouble, end) = match state {
             Ok(State::Running(holder) | State::Serving(holder)) => (Some(holder), None, None),
             Ok(State::Paused(holder, trouble)) => (Some(holder), trouble, None),
@@ -116,7 +117,7 @@ impl View {
         };
         View {
             state: word,
-            pid: holder.as_ref().map(|holder| holder.pid),
+            pid: holder.as_ref().map(|holder| holder.pid).or(reader),
             since: holder.map(|holder| holder.since),
             trouble,
             end,

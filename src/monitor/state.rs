@@ -28,6 +28,8 @@ pub enum State {
     Paused(Holder, Option<Trouble>),
     /// It does not run, and its disk is served to other programs.
     Serving(Holder),
+    /// It does not run, and these processes read its disk.
+    Reading(Vec<u32>),
     /// It ran, and ended like this.
     Stopped(End),
     /// Its monitor was killed: there is no record of an end.
@@ -41,6 +43,9 @@ impl State {
     /// Its files cannot be read.
     pub fn of(dir: &Path) -> Result<State> {
         let seen = lock::look(dir)?;
+        if !seen.readers.is_empty() {
+            return Ok(State::Reading(seen.readers));
+        }
         match (seen.held, seen.holder) {
             (true, Some(holder)) if holder.phase == Phase::Running => Ok(State::Running(holder)),
             (true, Some(holder)) if holder.phase == Phase::Serving => Ok(State::Serving(holder)),
@@ -67,9 +72,17 @@ impl State {
         })
     }
 
+    /// A process that only reads its disk.
+    pub fn reader(&self) -> Option<u32> {
+        match self {
+            State::Reading(readers) => readers.first().copied(),
+            _ => None,
+        }
+    }
+
     /// Whether a process has it.
     pub fn is_live(&self) -> bool {
-        matches!(self, State::Starting | State::Running(_) | State::Paused(..) | State::Serving(_))
+        !matches!(self, State::Created | State::Stopped(_) | State::Killed)
     }
 
     /// In one word, which programs may rely on.
@@ -80,6 +93,7 @@ impl State {
             State::Running(_) => "running",
             State::Paused(..) => "paused",
             State::Serving(_) => "serving",
+            State::Reading(_) => "reading",
             State::Stopped(_) => "stopped",
             State::Killed => "killed",
         }

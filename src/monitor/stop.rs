@@ -25,13 +25,15 @@ const SIGNING: Duration = Duration::from_millis(1);
 /// Its files cannot be read.
 pub fn wait(dir: &Path, deadline: Option<Instant>) -> Result<bool> {
     loop {
-        let Seen { held: true, holder } = lock::look(dir)? else {
+        let Seen { held: true, holder, readers } = lock::look(dir)? else {
             return Ok(true);
         };
-        let ended = match &holder {
-            Some(holder) => wait_for(dir, holder, deadline)?,
-            None => None,
+        let process = match (readers.first(), &holder) {
+            (Some(reader), _) => open_reader(dir, *reader)?,
+            (None, Some(holder)) => open(dir, holder)?,
+            (None, None) => None,
         };
+        let ended = process.map(|process| wait_for(process, deadline)).transpose()?;
         if ended == Some(false) || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Ok(false);
         }
@@ -41,23 +43,29 @@ pub fn wait(dir: &Path, deadline: Option<Instant>) -> Result<bool> {
     }
 }
 
-/// Waits for one holder: whether it ended in time; `None` when it holds the lock no more.
-fn wait_for(dir: &Path, holder: &Holder, deadline: Option<Instant>) -> Result<Option<bool>> {
-    let Some(process) = open(dir, holder)? else {
-        return Ok(None);
-    };
+/// Waits for one process: whether it ended in time.
+fn wait_for(process: OwnedFd, deadline: Option<Instant>) -> Result<bool> {
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let left = left.map(Timespec::try_from).transpose().context("the time is too long")?;
     let mut fds = [PollFd::new(&process, PollFlags::IN)];
     let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, left.as_ref()));
-    Ok(Some(ready.context("cannot wait for its monitor")? > 0))
+    Ok(ready.context("cannot wait for its monitor")? > 0)
 }
 
-/// A handle on the process that holds the lock. Its number may have been given to another by
-/// then, so the lock is looked at again.
+/// A handle on the process that holds the lock.
 fn open(dir: &Path, holder: &Holder) -> Result<Option<OwnedFd>> {
-    let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw);
-    let Some(pid) = pid else {
+    open_if(dir, holder.pid, |still| still.held && still.holder.as_ref() == Some(holder))
+}
+
+/// A handle on one of those that share the lock.
+fn open_reader(dir: &Path, pid: u32) -> Result<Option<OwnedFd>> {
+    open_if(dir, pid, |still| still.readers.contains(&pid))
+}
+
+/// A handle on a process. Its number may have been given to another by then, so the lock is looked
+/// at again.
+fn open_if(dir: &Path, pid: u32, is_it: impl Fn(&Seen) -> bool) -> Result<Option<OwnedFd>> {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Ok(None);
     };
     let process = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
@@ -65,8 +73,7 @@ fn open(dir: &Path, holder: &Holder) -> Result<Option<OwnedFd>> {
         Err(rustix::io::Errno::SRCH) => return Ok(None),
         Err(error) => return Err(error).context("cannot watch its monitor"),
     };
-    let still = lock::look(dir)?;
-    Ok((still.held && still.holder.as_ref() == Some(holder)).then_some(process))
+    Ok(is_it(&lock::look(dir)?).then_some(process))
 }
 
 /// Presses the power button, and stops the VM if it did not end within `patience`.
@@ -81,7 +88,7 @@ pub fn shut_down(dir: &Path, patience: Duration) -> Result<()> {
             client(&holder, ANSWER).resume()?;
             holder
         }
-        State::Starting | State::Serving(_) => return kill(dir),
+        State::Starting | State::Serving(_) | State::Reading(_) => return kill(dir),
         state => return Err(not_running(&state)),
     };
     let pressed = client(&holder, ANSWER).power_button();
@@ -104,13 +111,21 @@ pub fn kill(dir: &Path) -> Result<()> {
             return Ok(());
         }
     } else if let State::Serving(holder) = &state {
-        if terminate(dir, holder)? {
+        if terminate(dir, open(dir, holder)?)? {
             return Ok(());
         }
+    } else if let State::Reading(readers) = &state {
+        let readers = readers.iter().map(|reader| open_reader(dir, *reader));
+        return match terminate(dir, readers.collect::<Result<Vec<_>>>()?.into_iter().flatten())? {
+            true => Ok(()),
+            false => Err(Failure::in_use("its disk is still being read").into()),
+        };
     } else if !state.is_live() {
         return Err(not_running(&state));
     }
-    let Seen { held: true, holder: Some(holder) } = lock::look(dir)? else { return ended(dir) };
+    let Seen { held: true, holder: Some(holder), .. } = lock::look(dir)? else {
+        return ended(dir);
+    };
     let Some(process) = open(dir, &holder)? else { return ended(dir) };
     log::warn!("the monitor in {} does not stop and is killed", dir.display());
     rustix::process::pidfd_send_signal(process, Signal::KILL).context("cannot kill its monitor")?;
@@ -122,11 +137,13 @@ pub fn kill(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Asks whoever serves the disk to end, and waits: false when it does not.
-fn terminate(dir: &Path, holder: &Holder) -> Result<bool> {
-    if let Some(process) = open(dir, holder)? {
-        rustix::process::pidfd_send_signal(process, Signal::TERM)
-            .context("cannot end its server")?;
+/// Asks those who have the disk to end, and waits: false when they do not.
+fn terminate(dir: &Path, processes: impl IntoIterator<Item = OwnedFd>) -> Result<bool> {
+    for process in processes {
+        match rustix::process::pidfd_send_signal(process, Signal::TERM) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => return Err(error).context("cannot end who has its disk"),
+        }
     }
     wait(dir, Some(Instant::now() + ANSWER))
 }
@@ -145,7 +162,9 @@ fn ended(dir: &Path) -> Result<()> {
 /// Its files cannot be read.
 pub fn process(dir: &Path) -> Result<Option<OwnedFd>> {
     match lock::look(dir)? {
-        Seen { held: true, holder: Some(holder) } => open(dir, &holder),
+        Seen { held: true, holder: Some(holder), readers } if readers.is_empty() => {
+            open(dir, &holder)
+        }
         _ => Ok(None),
     }
 }

@@ -17,6 +17,7 @@ use super::chain::Chain;
 use super::fault;
 use super::freeze::Mark;
 use super::layer::{Alone, Layer, Merging};
+use super::remove::is_open;
 use super::vm::Vm;
 use super::writer::Writer;
 use crate::failure::Failure;
@@ -43,6 +44,7 @@ impl Store {
             let chain = self.chain(vm)?;
             let Some(parent) = chain.frozen.last() else { return Err(nothing_to_commit_into(vm)) };
             self.refuse_others(vm, parent)?;
+            self.refuse_readers(writer, parent)?;
             self.freeze(&alone, vm, writer, Mark::default())?;
         }
         self.merge_topmost(vm, writer, watch)?;
@@ -92,6 +94,21 @@ impl Store {
         let label = lineage.label(layer.heading.uuid);
         let what = format!("others stand on {label}: {}", others.join(", "));
         Err(Failure::in_use(what).hint(format!("offshoot flatten {}", others.join(" "))).into())
+    }
+
+    /// That nobody reads a layer, before anything is frozen to be merged into it. The monitor of a VM that
+    /// runs has it open itself, and finds out when it merges.
+    fn refuse_readers(&self, writer: &Writer, layer: &Layer) -> Result<()> {
+        match writer {
+            Writer::Nobody(_) if is_open(&layer.delta()) => {
+                let label = self.lineage()?.label(layer.heading.uuid);
+                let what = format!("somebody reads {label}");
+                Err(Failure::in_use(what)
+                    .hint("wait until it is served or exported no more")
+                    .into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -5,41 +5,33 @@ use std::path::Path;
 
 use anyhow::Result;
 use blockdev::sealed::{Owned, Summary, seal};
-use blockdev::{ErrorKind, StackSpec};
 
+use super::Store;
+use super::clone::Source;
 use super::image::Progress;
-use super::lock::Lock;
 use super::settings::Settings;
-use super::{Name, Store};
-use crate::failure::{Code, Failure};
+use super::vm::Vm;
+use super::writer::Writer;
 
 impl Store {
-    /// Writes the VM of this name as a sealed file to `out`, which errors call `path`.
+    /// Writes a VM, or a snapshot with the settings of its VM, as a sealed file to `out`, which errors
+    /// call `path`. `writer` says who writes to the VM's disk.
     ///
     /// # Errors
-    /// There is none, it runs, its layers are damaged or not those it was made with, or `out`
-    /// cannot be written. What has been written by then is of no use.
+    /// There is none, its layers are damaged or not those it was made with, or `out` cannot be
+    /// written. What has been written by then is of no use.
     pub fn export(
-        &self,
-        name: &Name,
+        &mut self,
+        of: &Source,
+        writer: impl Fn(&Vm) -> Result<Writer>,
         out: &mut dyn Write,
         path: &Path,
         progress: Progress<'_>,
     ) -> Result<Summary> {
-        let vm = self.vm(name)?;
-        let lock = Lock::take(&vm.dir)?;
-        self.settle_stopped(&vm, &lock)?;
-        let settings = Settings::of(&vm)?.encode()?;
-        let source = open(&self.stack(&vm)?)?;
-        Ok(seal(&source, settings.as_bytes(), out, path, progress)?)
+        let open = |spec: &_| Ok(Owned::open(spec)?);
+        self.read_still(of, writer, open, |_, vm, disk| {
+            let settings = Settings::of(vm)?.encode()?;
+            Ok(seal(&disk, settings.as_bytes(), out, path, progress)?)
+        })
     }
-}
-
-fn open(stack: &StackSpec) -> Result<Owned> {
-    Owned::open(stack).map_err(|error| match error.kind() {
-        // A layer of a disk that exists is not looked for, it is lost.
-        ErrorKind::NotFound => anyhow::Error::new(error)
-            .context(Failure::new(Code::Integrity, "a layer of its disk is gone")),
-        _ => error.into(),
-    })
 }

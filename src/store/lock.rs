@@ -63,6 +63,19 @@ impl Lock {
     /// # Errors
     /// It is held, or there is no such directory (any more).
     pub fn take(dir: &Path) -> Result<Lock> {
+        Lock::take_by(dir, ofd::try_exclusive)
+    }
+
+    /// Takes the lock of the VM in `dir` together with others who only read its disk. The file is not
+    /// theirs to sign: who they are the locks themselves say.
+    ///
+    /// # Errors
+    /// Somebody has it alone, or there is no such directory (any more).
+    pub fn share(dir: &Path) -> Result<Lock> {
+        Lock::take_by(dir, |file| ofd::try_shared(file, std::process::id()))
+    }
+
+    fn take_by(dir: &Path, attempt: impl Fn(&File) -> io::Result<bool>) -> Result<Lock> {
         let path = dir.join(FILE);
         let mut options = File::options();
         let mut file = options
@@ -72,8 +85,8 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        if !ofd::try_exclusive(&file).context("cannot lock it")? {
-            return Err(in_use(read(&mut file)?));
+        if !attempt(&file).context("cannot lock it")? {
+            return Err(in_use(&see(&mut file)?));
         }
         // `rm` may have moved the directory away between the two lines above.
         let mine = file.metadata()?.ino();
@@ -136,12 +149,16 @@ impl AsFd for Lock {
     }
 }
 
-fn in_use(by: Option<Holder>) -> anyhow::Error {
-    let what = match &by {
-        Some(Holder { phase: Phase::Serving, .. }) => "its disk is being served",
-        _ => "it is running",
+fn in_use(by: &Seen) -> anyhow::Error {
+    let holder = by.holder.as_ref();
+    let (what, pid) = match (by.readers.first(), holder) {
+        (Some(reader), _) => ("its disk is being read", Some(*reader)),
+        (None, Some(Holder { phase: Phase::Serving, pid, .. })) => {
+            ("its disk is being served", Some(*pid))
+        }
+        (None, _) => ("it is running", holder.map(|holder| holder.pid)),
     };
-    let by = by.map_or(String::new(), |by| format!(" (process {})", by.pid));
+    let by = pid.map_or(String::new(), |pid| format!(" (process {pid})"));
     Failure::in_use(format!("{what}{by}")).into()
 }
 
@@ -152,6 +169,8 @@ pub struct Seen {
     pub held: bool,
     /// Who signed last; nobody has, or they are just doing it, where this is `None`.
     pub holder: Option<Holder>,
+    /// The processes that hold it together, to read the disk.
+    pub readers: Vec<u32>,
 }
 
 /// Looks at the lock of the VM in `dir`.
@@ -163,12 +182,17 @@ pub fn look(dir: &Path) -> Result<Seen> {
     let mut file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Seen { held: false, holder: None });
+            return Ok(Seen { held: false, holder: None, readers: Vec::new() });
         }
         Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
     };
-    let held = ofd::is_held(&file).with_context(|| format!("cannot query {}", path.display()))?;
-    Ok(Seen { held, holder: read(&mut file)? })
+    see(&mut file).with_context(|| format!("cannot query {}", path.display()))
+}
+
+fn see(file: &mut File) -> Result<Seen> {
+    let readers = ofd::sharers(file)?;
+    let held = !readers.is_empty() || ofd::is_held(file)?;
+    Ok(Seen { held, holder: read(file)?, readers })
 }
 
 /// What is written in the file, whole or not at all: it may be read while it is written.

@@ -46,6 +46,7 @@ mod reshape;
 mod settings;
 pub mod snapshot;
 pub mod sockets;
+mod still;
 pub mod time;
 pub mod vm;
 pub mod writer;

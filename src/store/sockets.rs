@@ -18,7 +18,7 @@ const SUFFIX: &str = ".sock";
 /// The VM's lock cannot be read.
 pub fn left(dir: &Path) -> Result<Option<PathBuf>> {
     match lock::look(dir)? {
-        Seen { held: false, holder: Some(holder) } => Ok(there(dir, holder)),
+        Seen { held: false, holder: Some(holder), .. } => Ok(there(dir, holder)),
         _ => Ok(None),
     }
 }

@@ -33,6 +33,7 @@ mod repair;
 mod run;
 mod sealed;
 mod snapshot;
+mod still;
 mod stress;
 mod support;
 mod terminal;

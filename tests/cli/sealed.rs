@@ -243,20 +243,6 @@ fn names_and_files_that_are_taken_are_refused() {
 }
 
 #[test]
-fn a_running_vm_is_not_exported() {
-    if !kvm("export of a running VM") {
-        return;
-    }
-    let store = tiny();
-    store.ok(["clone", "tiny", "web", "--memory=64M", "--cmdline=offshoot.do=idle", "--start"]);
-    let file = store.folder().join("web.sealed");
-    refuses(&store, 4, ["export", "web", "-o", text(&file)], "cannot export web: it is running");
-    assert!(!file.exists());
-    store.ok(["stop", "--force", "web"]);
-    export(&store, "web");
-}
-
-#[test]
 fn a_damaged_delta_is_not_exported() {
     let store = tiny();
     store.ok(["clone", "tiny", "web"]);

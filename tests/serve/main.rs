@@ -7,5 +7,6 @@ mod common;
 mod crash;
 mod fuse;
 mod life;
+mod readers;
 mod support;
 mod vhost_user;

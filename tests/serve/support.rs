@@ -59,7 +59,20 @@ impl Server {
     #[track_caller]
     pub fn start_as<const N: usize>(store: &Store, protocol: &str, flags: [&str; N]) -> Server {
         let socket = store.folder().join("socket");
-        let mut command = store.command(["disk", "serve", "web", protocol, text(&socket)]);
+        let command = store.command(["disk", "serve", "web", protocol, text(&socket)]);
+        Server::run(command, socket, flags)
+    }
+
+    /// Starts one that only reads `of`, beside others.
+    #[track_caller]
+    pub fn reader(store: &Store, of: &str, socket: &str) -> Server {
+        let socket = store.folder().join(socket);
+        let command = store.command(["disk", "serve", of, "--nbd", text(&socket)]);
+        Server::run(command, socket, ["--read-only"])
+    }
+
+    #[track_caller]
+    fn run<const N: usize>(mut command: Command, socket: PathBuf, flags: [&str; N]) -> Server {
         command.args(flags).stderr(Stdio::inherit());
         let mut child = command.spawn().expect("offshoot starts");
         let mut line = String::new();

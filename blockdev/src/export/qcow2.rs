@@ -8,9 +8,10 @@
 //!   └────────┴───────────┴──────┴──────┴──────────┴──────┴───┴──────────┴────────────────┘
 //! ```
 //!
-//! Nothing is shared, so every cluster of the file has the reference count 1. The same disk gives
-//! the same file.
+//! Every cluster of the file has the reference count 1, but for those that packed clusters lie in one
+//! after the other: these count them. The same disk gives the same file.
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::copy::{Source, Stretch, Watch, for_each_stretch, runs_of_data, tell};
@@ -30,16 +31,33 @@ const COUNTS: u64 = CLUSTER / 2;
 const SECTOR: u64 = 512;
 /// The cluster is used once.
 const COPIED: u64 = 1 << 63;
+/// The cluster is packed: sectors less one from bit 54 on, its place below.
+const PACKED: u64 = 1 << 62;
+const SECTORS: u32 = 62 - (CLUSTER_BITS - 8);
+/// How hard zstd tries; its usual.
+const LEVEL: i32 = 3;
+/// The incompatible feature that names the kind of compression, bit 3.
+const COMPRESSION: u64 = 1 << 3;
+
+/// How clusters are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clusters {
+    /// As they are.
+    Plain,
+    /// By zstd, where that makes them smaller.
+    Packed,
+}
 
 /// Writes all of `source` to `target`, which is empty and called `path`.
 pub(super) fn write(
     source: &mut dyn Source,
     target: &dyn Storage,
     path: &Path,
+    clusters: Clusters,
     watch: Watch<'_>,
 ) -> Result<()> {
     let size = source.size();
-    let mut writer = Writer::new(target, path, size);
+    let mut writer = Writer::new(target, path, size, clusters);
     for_each_stretch(source, CLUSTER, &mut |range, stretch| {
         if let Stretch::Data(bytes) = stretch {
             writer.data(bytes, range.start)?;
@@ -61,14 +79,20 @@ struct Writer<'a> {
     index: u64,
     /// Where the next cluster goes.
     end: u64,
+    /// How often each cluster before that is used.
+    counts: Vec<u16>,
+    clusters: Clusters,
+    /// Where the next packed cluster may go.
+    room: Range<u64>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(target: &'a dyn Storage, path: &'a Path, size: u64) -> Writer<'a> {
+    fn new(target: &'a dyn Storage, path: &'a Path, size: u64, clusters: Clusters) -> Writer<'a> {
         let size = size.next_multiple_of(SECTOR);
         let l1 = vec![0; len(size.div_ceil(REACH))];
         let end = CLUSTER + (l1.len() as u64 * 8).next_multiple_of(CLUSTER);
-        Writer { target, path, size, l1, l2: vec![0; len(L2_ENTRIES)], index: 0, end }
+        let (l2, counts) = (vec![0; len(L2_ENTRIES)], vec![1; len(end / CLUSTER)]);
+        Writer { target, path, size, l1, l2, index: 0, end, counts, clusters, room: 0..0 }
     }
 
     /// Takes `bytes` of the disk in, from a cluster's start on and in order.
@@ -88,9 +112,51 @@ impl<'a> Writer<'a> {
             self.finish_table()?;
             self.index = at / REACH;
         }
-        let offset = self.append(bytes)?;
-        self.l2[len(at / CLUSTER % L2_ENTRIES)] = COPIED | offset;
+        let entry = match self.clusters {
+            Clusters::Plain => COPIED | self.append(bytes)?,
+            Clusters::Packed => self.pack(bytes)?,
+        };
+        self.l2[len(at / CLUSTER % L2_ENTRIES)] = entry;
         Ok(())
+    }
+
+    /// Writes a cluster in less than a cluster, if it can be, and returns its entry.
+    fn pack(&mut self, bytes: &[u8]) -> Result<u64> {
+        // The last one of a disk is packed whole, too.
+        let mut whole = bytes.to_vec();
+        whole.resize(CLUSTER_LEN, 0);
+        let cannot = |error| Error::write(self.path, self.end)(error);
+        let packed = zstd::bulk::compress(&whole, LEVEL).map_err(cannot)?;
+        if packed.len() + len(SECTOR) > CLUSTER_LEN {
+            return Ok(COPIED | self.append(bytes)?);
+        }
+        let offset = self.place(packed.len() as u64);
+        self.put(&packed, offset)?;
+        let end = (offset + packed.len() as u64).next_multiple_of(SECTOR);
+        let sectors = end / SECTOR - offset / SECTOR;
+        // A sector belongs to all that have a byte in it.
+        for cluster in offset / CLUSTER..end.div_ceil(CLUSTER) {
+            self.counts[len(cluster)] += 1;
+        }
+        Ok(PACKED | (sectors - 1) << SECTORS | offset)
+    }
+
+    /// Where `count` packed bytes go: behind the last ones, as far as there is room or can be.
+    fn place(&mut self, count: u64) -> u64 {
+        let missing = |room: &Range<u64>| {
+            count.saturating_sub(room.end - room.start).next_multiple_of(CLUSTER)
+        };
+        if missing(&self.room) > 0 {
+            if self.room.end != self.end {
+                self.room = self.end..self.end;
+            }
+            self.end += missing(&self.room);
+            self.room.end = self.end;
+            self.counts.resize(len(self.end / CLUSTER), 0);
+        }
+        let offset = self.room.start;
+        self.room.start += count;
+        offset
     }
 
     /// Writes the L2 table out, if there is anything in it.
@@ -109,6 +175,7 @@ impl<'a> Writer<'a> {
         let offset = self.end;
         self.put(bytes, offset)?;
         self.end += CLUSTER;
+        self.counts.push(1);
         Ok(offset)
     }
 
@@ -129,11 +196,12 @@ impl<'a> Writer<'a> {
     fn refcounts(&mut self) -> Result<(u64, u64)> {
         let used = self.end / CLUSTER;
         let (blocks, table) = room_for_counts(used);
-        let all = used + blocks + table;
+        self.counts.resize(len(used + blocks + table), 1);
         let first = self.end;
-        for block in 0..blocks {
-            let counted = len((all - block * COUNTS).min(COUNTS));
-            self.append(&[0, 1].repeat(counted))?;
+        for counts in self.counts.chunks(len(COUNTS)) {
+            let counts: Vec<u8> = counts.iter().flat_map(|count| count.to_be_bytes()).collect();
+            self.put(&counts, self.end)?;
+            self.end += CLUSTER;
         }
         let entries: Vec<u64> = (0..blocks).map(|block| first + block * CLUSTER).collect();
         let offset = self.end;
@@ -156,10 +224,12 @@ impl<'a> Writer<'a> {
         put(&refcount_table.to_be_bytes());
         put(&small(refcount_clusters).to_be_bytes());
         put(&[0; 12]); // no snapshots
-        put(&[0; 24]); // no features
+        let packed = self.clusters == Clusters::Packed;
+        put(&(if packed { COMPRESSION } else { 0 }).to_be_bytes());
+        put(&[0; 16]); // no other features
         put(&4_u32.to_be_bytes()); // counts of 16 bits
         put(&HEADER_LEN.to_be_bytes());
-        put(&[0; 8]); // deflate, were anything compressed
+        put(&[u8::from(packed), 0, 0, 0, 0, 0, 0, 0]); // zstd; else deflate, were anything packed
         put(&[0; 8]); // no extensions
         bytes
     }

@@ -8,8 +8,9 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::driver::{drive, folder};
-use super::{bitmap, header, owner_map, sealed, stack};
+use super::{bitmap, header, owner_map, qcow2, sealed, stack, vmdk};
 use crate::delta::{BLOCK_LEN, Header, Parent, SECTOR_WORDS, State};
+use crate::foreign::fuzz::seeds;
 use crate::testing::long;
 use crate::{StackSpec, base, owners, sealed as file};
 
@@ -44,10 +45,31 @@ fn nothing_a_stack_is_made_of_makes_it_panic_or_contradict_itself() {
 }
 
 #[test]
+fn nothing_in_a_qcow2_makes_it_panic_or_contradict_itself() {
+    drive("qcow2", count(40_000), qcow2);
+}
+
+#[test]
+fn nothing_in_a_vmdk_makes_it_panic_or_contradict_itself() {
+    drive("vmdk", count(40_000), vmdk);
+}
+
+#[test]
+fn the_seeds_of_foreign_images_are_sound() {
+    for (body, seeds) in [(qcow2 as fn(&[u8]) -> bool, seeds::qcow2()), (vmdk, seeds::vmdk())] {
+        seeds.iter().for_each(|(name, bytes)| assert!(body(bytes), "{name}"));
+    }
+}
+
+#[test]
 #[ignore = "writes fuzz/corpus again, after a format has changed"]
 fn the_seeds_are_written_again() {
-    let seeds = [header_seeds(), bitmap_seeds(), owner_seeds(), sealed_seeds(), stack_seeds()];
-    for (target, name, bytes) in seeds.concat() {
+    let named = |target, seeds: Vec<(&'static str, Vec<u8>)>| {
+        seeds.into_iter().map(|(name, bytes)| (target, name, bytes)).collect::<Vec<Seed>>()
+    };
+    let foreign = [named("qcow2", seeds::qcow2()), named("vmdk", seeds::vmdk())];
+    let own = [header_seeds(), bitmap_seeds(), owner_seeds(), sealed_seeds(), stack_seeds()];
+    for (target, name, bytes) in [own.concat(), foreign.concat()].concat() {
         fs::create_dir_all(folder(target)).unwrap();
         fs::write(folder(target).join(name), bytes).unwrap();
     }

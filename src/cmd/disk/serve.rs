@@ -1,7 +1,8 @@
 //! `disk serve`: a stopped VM's disk on a socket, for other programs.
 //!
 //! This process has the VM's lock for as long as it serves, so nothing else can start, change or
-//! remove it. It ends with SIGINT, SIGTERM or SIGHUP.
+//! remove it; with others that only read where it does. A snapshot needs no lock. It ends with SIGINT,
+//! SIGTERM or SIGHUP.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -16,9 +17,10 @@ use crate::args;
 use crate::cmd::App;
 use crate::console::Signals;
 use crate::failure::Failure;
+use crate::monitor;
 use crate::output;
 use crate::store::lock::{Holder, Lock, Phase};
-use crate::store::{Image, Store, Vm};
+use crate::store::{Name, Source, Store, Vm};
 
 /// Queues another monitor may use; one is the least.
 const QUEUES: u16 = 4;
@@ -34,23 +36,53 @@ enum Protocol {
 pub fn serve(app: &App, args: &args::DiskServe) -> Result<()> {
     // Before there is anything to leave behind.
     let signals = Signals::catch()?;
-    let store = app.store()?;
+    let mut store = app.store()?;
     let (protocol, path) = chosen(&args.socket)?;
-    let serve = || {
-        let vm = store.vm(&args.name)?;
-        let image = store.image_of(&vm)?;
+    let server = Server { protocol, path, signals };
+    let served = match (args.read_only, &args.source.snapshot) {
+        (true, _) => server.read_only(&mut store, &args.source),
+        (false, None) => server.read_write(&store, &args.source.name),
+        (false, Some(_)) => {
+            Err(Failure::usage("a snapshot never changes").hint("--read-only").into())
+        }
+    };
+    served.with_context(|| format!("cannot serve the disk of {}", args.source))
+}
+
+/// What is to be spoken, and where.
+struct Server {
+    protocol: Protocol,
+    path: PathBuf,
+    signals: Signals,
+}
+
+impl Server {
+    fn read_write(&self, store: &Store, name: &Name) -> Result<()> {
+        let vm = store.vm(name)?;
         let mut lock = Lock::take(&vm.dir)?;
         store.settle_stopped(&vm, &lock)?;
-        let socket = listen(&path)?;
+        let socket = listen(&self.path)?;
         let before = lock.signature()?;
-        lock.sign(&Holder::this_process(Phase::Serving, path.clone()))?;
-        let served = Disk::open(&store, vm, image.as_ref(), args.read_only)
-            .and_then(|disk| disk.serve(protocol, &socket, &signals));
+        lock.sign(&Holder::this_process(Phase::Serving, self.path.clone()))?;
+        let served = || {
+            // From here on there may be data in it, so it must not be forgotten.
+            store.sync_vm(&vm)?;
+            let stack = Stack::open(&store.stack(&vm)?)?;
+            Disk::new(store, &vm, name.to_string(), stack)?.serve(self, &socket)
+        };
+        let served = served();
         // What it says of the VM's last run is true again.
         lock.restore(&before)?;
         served
-    };
-    serve().with_context(|| format!("cannot serve the disk of {}", args.name))
+    }
+
+    fn read_only(&self, store: &mut Store, source: &Source) -> Result<()> {
+        let open = |spec: &_| Ok(Stack::open(spec)?);
+        store.read_still(source, monitor::stopped, open, |store, vm, stack| {
+            let socket = listen(&self.path)?;
+            Disk::new(store, vm, source.to_string(), stack)?.serve(self, &socket)
+        })
+    }
 }
 
 fn chosen(socket: &args::DiskSocket) -> Result<(Protocol, PathBuf)> {
@@ -77,27 +109,24 @@ fn listen(path: &Path) -> Result<Socket> {
 
 /// A disk to be served.
 struct Disk {
-    vm: Vm,
+    id: String,
+    /// What it is called.
+    name: String,
     image: Option<String>,
     stack: Stack,
-    read_only: bool,
 }
 
 impl Disk {
-    fn open(store: &Store, vm: Vm, image: Option<&Image>, read_only: bool) -> Result<Disk> {
-        // From here on there may be data in it, so it must not be forgotten.
-        store.sync_vm(&vm)?;
-        let stack = Stack::open(&store.stack(&vm)?)?;
-        let read_only = read_only || stack.read_only();
-        let image = image.map(|image| image.record.name.to_string());
-        Ok(Disk { vm, image, stack, read_only })
+    fn new(store: &Store, vm: &Vm, name: String, stack: Stack) -> Result<Disk> {
+        let image = store.image_of(vm)?.map(|image| image.record.name.to_string());
+        Ok(Disk { id: vm.record.id(), name, image, stack })
     }
 
     /// Says that clients can connect, serves them, and makes durable what they wrote.
-    fn serve(&self, protocol: Protocol, socket: &Socket, signals: &Signals) -> Result<()> {
-        let (name, path) = (&self.vm.record.name, socket.path().display());
-        let stop = signals.as_fd();
-        match protocol {
+    fn serve(&self, server: &Server, socket: &Socket) -> Result<()> {
+        let (name, path) = (&self.name, socket.path().display());
+        let stop = server.signals.as_fd();
+        match server.protocol {
             Protocol::Nbd => {
                 output::print(&format!(
                     "serving {name}: nbdinfo \"nbd+unix:///?socket={path}\"\n"
@@ -116,17 +145,17 @@ impl Disk {
     }
 
     fn export(&self) -> Export {
-        let name = self.vm.record.name.to_string();
+        let name = self.name.clone();
         let on = self.image.as_ref().map_or(String::new(), |image| format!(", on {image}"));
         let description = format!("the disk of {name}{on}");
-        Export { name, description, size: self.stack.size(), read_only: self.read_only }
+        Export { name, description, size: self.stack.size(), read_only: self.stack.read_only() }
     }
 
     fn settings(&self) -> Settings {
         Settings {
-            id: self.vm.record.id(),
+            id: self.id.clone(),
             size: self.stack.size(),
-            read_only: self.read_only,
+            read_only: self.stack.read_only(),
             queues: QUEUES,
         }
     }

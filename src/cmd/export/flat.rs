@@ -10,8 +10,8 @@ use crate::args::{self, Format, NewFile};
 use crate::cmd::App;
 use crate::console::Signals;
 use crate::failure::Failure;
+use crate::monitor;
 use crate::output::{self, Style, human, progress};
-use crate::store::lock::Lock;
 
 /// What programs are told.
 #[derive(Serialize)]
@@ -22,18 +22,16 @@ struct Report<'a> {
     bytes_on_disk: u64,
 }
 
-/// Writes the disk of a VM that does not run; nothing can start it meanwhile.
+/// Writes the disk of a VM or a snapshot.
 pub fn flat(app: &App, args: args::Export, formats: &[Format]) -> Result<()> {
-    let file = NewFile { output: args.output, force: args.force };
+    let file = NewFile { output: args.output, force: args.force, compress: args.compress };
     let export = || {
-        let store = app.store()?;
-        let vm = store.vm(&args.name)?;
-        let lock = Lock::take(&vm.dir)?;
-        store.settle_stopped(&vm, &lock)?;
-        let stack = Stack::open(&store.stack(&vm)?)?;
-        write_disk(app, &mut *stack.source()?, &file, formats)
+        let open = |spec: &_| Ok(Stack::open(spec)?);
+        app.store()?.read_still(&args.source, monitor::writer, open, |_, _, stack| {
+            write_disk(app, &mut *stack.source()?, &file, formats)
+        })
     };
-    export().with_context(|| format!("cannot export {}", args.name))
+    export().with_context(|| format!("cannot export {}", args.source))
 }
 
 /// Writes `source` to a new file and says so.
@@ -47,7 +45,7 @@ pub fn write_disk(
     file: &NewFile,
     formats: &[Format],
 ) -> Result<()> {
-    let (format, word) = format(formats)?;
+    let (format, word) = format(formats, file.compress)?;
     let existing = if file.force { Existing::Replace } else { Existing::Keep };
     let path = &file.output;
     let (signals, size) = (Signals::catch()?, source.size());
@@ -71,11 +69,17 @@ pub fn write_disk(
     }
 }
 
-fn format(formats: &[Format]) -> Result<(export::Format, &'static str)> {
-    match formats.iter().rfind(|format| !matches!(format, Format::Table | Format::Json)) {
-        None | Some(Format::Raw) => Ok((export::Format::Raw, "raw")),
-        Some(Format::Qcow2) => Ok((export::Format::Qcow2, "qcow2")),
-        Some(_) => {
+fn format(formats: &[Format], compress: bool) -> Result<(export::Format, &'static str)> {
+    let asked = formats.iter().rfind(|format| !matches!(format, Format::Table | Format::Json));
+    match (asked, compress) {
+        (None | Some(Format::Raw), false) => Ok((export::Format::Raw, "raw")),
+        (Some(Format::Qcow2), false) => Ok((export::Format::Qcow2, "qcow2")),
+        (Some(Format::Qcow2), true) => Ok((export::Format::PackedQcow2, "qcow2")),
+        (None | Some(Format::Raw), true) => {
+            let what = "a raw disk cannot be compressed";
+            Err(Failure::usage(what).hint("--format qcow2 --compress").into())
+        }
+        (Some(_), _) => {
             let hint = "--format qcow2, then qemu-img convert -f qcow2 -O vmdk";
             Err(Failure::usage("only raw and qcow2 can be written").hint(hint).into())
         }

@@ -46,8 +46,9 @@ fn remove(app: &App, args: &args::Rm, names: &str) -> Result<Cascade> {
 
 /// Refuses to go on where one of them runs or is protected; all such are named.
 fn refuse_some(store: &Store, all: &Cascade, views: &[ls::View]) -> Result<()> {
-    let live =
-        |view: &&ls::View| matches!(view.state, "starting" | "running" | "paused" | "serving");
+    let live = |view: &&ls::View| {
+        matches!(view.state, "starting" | "running" | "paused" | "serving" | "reading")
+    };
     let going = views.iter().filter(|view| all.vms.contains(&view.name));
     let live: Vec<_> = going.filter(live).map(|view| view.name.as_str()).collect();
     ensure!(
