@@ -140,15 +140,21 @@ fn write_unsynced(path: &Path, content: &[u8]) -> Result<File> {
 /// Replaces a small file in one step: readers see the old content or the new.
 ///
 /// # Errors
-/// It cannot be written; the old content is still there then.
+/// It cannot be written; the old content is still there then, and nothing of the new.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = OsString::from(path);
     name.push(".new");
     let new = PathBuf::from(name);
-    let mut file = File::create(&new)?;
-    file.write_all(content)?;
-    file.sync_data()?;
-    fs::rename(new, path)
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.write_all(content)?;
+        file.sync_data()?;
+        fs::rename(&new, path)
+    };
+    write().inspect_err(|_| {
+        // Where even this fails, `doctor` finds it.
+        let _ = fs::remove_file(&new);
+    })
 }
 
 /// Writes a new file for its owner's eyes only, without waiting for the disk.

@@ -134,7 +134,7 @@ fn a_file_is_replaced_only_with_force() {
 }
 
 #[test]
-fn a_stopped_vm_is_exported_flat_and_a_running_one_is_refused() {
+fn a_vm_is_exported_flat_raw_and_qcow2_packed_or_not() {
     if !kvm("export --flat of what a guest wrote") {
         return;
     }
@@ -146,11 +146,14 @@ fn a_stopped_vm_is_exported_flat_and_a_running_one_is_refused() {
     exports(&store, &["export", "web", "--flat"], "raw", "out.raw");
     exports(&store, &["export", "web", "--flat"], "qcow2", "out.raw");
     let out = store.folder().join("new");
-    store.ok(["start", "web", "--cmdline", "offshoot.do=idle"]);
-    refuses(&store, 4, ["export", "web", "--flat", "-o", text(&out)], "it is running");
-    store.ok(["stop", "--force", "web"]);
-    store.ok(["export", "web", "--flat", "-o", text(&out)]);
-    refuses(&store, 2, ["export", "web", "-o", text(&out), "--force"], "--flat");
+    let packed_raw = ["export", "web", "--flat", "-o", text(&out), "--compress"];
+    refuses(&store, 2, packed_raw, "--format qcow2 --compress");
+    store.ok(packed_raw.into_iter().chain(["--format", "qcow2"]));
+    qemu_img(&store, &["check", "-f", "qcow2", "new"]);
+    qemu_img(&store, &["compare", "-f", "qcow2", "-F", "raw", "new", "out.raw"]);
+    for more in ["--force", "--compress"] {
+        refuses(&store, 2, ["export", "web", "-o", text(&out), more], "--flat");
+    }
     // At the end: what is started while this process has the delta open has its lock for a moment.
     let expected = crate::common::disk::flat(&store, "web");
     qemu_img(&store, &["compare", "-f", "raw", "-F", "raw", "out.raw", text(&expected)]);
