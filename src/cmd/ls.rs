@@ -146,7 +146,7 @@ impl View {
     fn mark(&self) -> Mark {
         match self.state {
             "running" => Mark::Good,
-            "starting" | "serving" => Mark::Notable,
+            "starting" | "serving" | "reading" => Mark::Notable,
             "paused" if self.trouble.is_none() => Mark::Notable,
             "paused" | "killed" | "missing" | "damaged" => Mark::Bad,
             _ => Mark::Plain,
