@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use digest::{digest, verify};
+#[cfg(test)]
+pub(crate) use import::fill;
 pub use import::{import, import_from};
 
 use crate::copy::Raw;

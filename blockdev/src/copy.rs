@@ -106,6 +106,9 @@ pub(crate) fn tell(watch: Watch<'_>, done: u64, all: u64) -> Result<()> {
 }
 
 #[cfg(test)]
+mod faults;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

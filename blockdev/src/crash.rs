@@ -14,6 +14,7 @@
 //! may happen to it; [`model`] knows for every sector what a crash may leave: what was there when
 //! the last flush that returned had begun, and all that was written since.
 
+mod attach;
 mod bugs;
 mod chains;
 mod cut;
@@ -22,6 +23,7 @@ mod guest;
 mod letters;
 mod lives;
 mod model;
+mod schedules;
 mod threads;
 mod words;
 mod world;

@@ -37,6 +37,8 @@ pub use format::{Parent, ParentKind, State};
 pub(crate) use frozen::Frozen;
 pub use heading::{Heading, heading};
 pub(crate) use live::{Delta, Permit};
+#[cfg(test)]
+pub(crate) use {commit::Commits, gate::Gate, ranges::RangeLocks};
 
 /// What a delta's header says.
 #[derive(Clone, Debug, PartialEq, Eq)]

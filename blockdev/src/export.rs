@@ -12,6 +12,7 @@ use std::path::Path;
 
 use crate::copy::{Source, Stretch, Watch, clone_file, for_each_stretch, tell, write_sparse};
 use crate::delta::BLOCK;
+use crate::io::Storage;
 use crate::{Error, Result};
 use draft::Draft;
 use qcow2::Clusters;
@@ -50,25 +51,27 @@ pub fn export(
     watch: Watch<'_>,
 ) -> Result<()> {
     let draft = Draft::create(to, existing)?;
-    match format {
-        Format::Raw => raw(source, &draft, watch)?,
-        Format::Qcow2 => qcow2(source, &draft, Clusters::Plain, watch)?,
-        Format::PackedQcow2 => qcow2(source, &draft, Clusters::Packed, watch)?,
-    }
+    write(source, draft.storage(), draft.target(), format, watch)?;
     draft.publish()
 }
 
-fn qcow2(
+/// Writes all of `source` to `target`, which is empty and called `path`.
+pub(crate) fn write(
     source: &mut dyn Source,
-    draft: &Draft,
-    clusters: Clusters,
+    target: &dyn Storage,
+    path: &Path,
+    format: Format,
     watch: Watch<'_>,
 ) -> Result<()> {
-    qcow2::write(source, draft.storage(), draft.target(), clusters, watch)
+    match format {
+        Format::Raw => raw(source, target, path, watch),
+        Format::Qcow2 => qcow2::write(source, target, path, Clusters::Plain, watch),
+        Format::PackedQcow2 => qcow2::write(source, target, path, Clusters::Packed, watch),
+    }
 }
 
-fn raw(source: &mut dyn Source, draft: &Draft, watch: Watch<'_>) -> Result<()> {
-    let (target, path, size) = (draft.storage(), draft.target(), source.size());
+fn raw(source: &mut dyn Source, target: &dyn Storage, path: &Path, watch: Watch<'_>) -> Result<()> {
+    let size = source.size();
     if target.fd().is_some_and(|file| clone_file(file, source)) {
         return tell(watch, size, size);
     }

@@ -44,6 +44,7 @@ pub mod sealed;
 #[cfg(test)]
 mod seeded;
 mod stack;
+mod sync;
 #[cfg(test)]
 mod testing;
 

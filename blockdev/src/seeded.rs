@@ -30,10 +30,28 @@ pub(crate) enum Bug {
     NoRangeLock,
     /// A flush that finds another one under way lets that one do.
     FlushDoesNotWait,
+    /// A flush that finds another one under way waits for that one only.
+    JoinsRunningCommit,
+    /// A flush that another one has done for it is done again.
+    CommitsAlone,
+    /// What fails is an error once, and may go well the next time.
+    ErrorForgotten,
+    /// Who releases a range tells nobody.
+    ReleaseWakesNobody,
+    /// A gate that is closed lets writers in.
+    GateStaysOpen,
+    /// Who leaves a gate says so when the closer is not yet waiting for it.
+    LeavesUnseen,
+    /// Who is refused at a gate after the refused were called back waits for the next call.
+    RefusedTooLate,
+    /// Zeroes are looked for in blocks that are written meanwhile.
+    CompactDoesNotLock,
     /// A flush of the new top layer does not wait for what the one below it has not made durable.
     TopDoesNotWait,
     /// A layer is given another parent before what it needs from the old one is durable.
     RelinkBeforeFlush,
+    /// Of a block below and in a new parent only the first sector is compared.
+    RebaseComparesSectors,
     /// A layer absorbs a child without saying so.
     AbsorbWithoutMark,
     /// A layer is called absorbed before all of its child is durable in it.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, TryLockError};
+use std::sync::{Arc, Once, PoisonError, TryLockError};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use crate::io::sync::SyncDisk;
 use crate::io::uring::{Ring, UringDisk};
 use crate::io::worker::Worker;
 use crate::layers::Layers;
+use crate::sync::{Mutex, MutexGuard};
 use crate::{Disk, Error, Result};
 use current::{Current, View};
 

@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tempfile::TempDir;
 
 use crate::base::{self, Base};
+use crate::sync::scheduled::wait_readable;
 use crate::{Buffers, Disk, Done, Engine, Op, Result, Stack, StackSpec, Tag, delta};
 
 pub(crate) const ENGINES: [Engine; 2] = [Engine::Sync, Engine::Uring];
@@ -59,6 +60,12 @@ pub(crate) fn pattern(len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|at| (at / 512 * 7 + at) as u8 ^ seed).collect()
 }
 
+/// The system's error number that `error` comes from.
+pub(crate) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.find_map(|error| error.downcast_ref::<std::io::Error>()?.raw_os_error())
+}
+
 /// Whether the tests may take many minutes.
 pub(crate) fn long() -> bool {
     std::env::var("OFFSHOOT_TESTS").is_ok_and(|tests| tests == "long")
@@ -72,7 +79,9 @@ pub(crate) fn drain(disk: &mut dyn Disk) -> Vec<Done> {
         if disk.in_flight() == 0 {
             return done;
         }
-        poll(&mut [PollFd::new(&disk.wakeup(), PollFlags::IN)], None).unwrap();
+        if !wait_readable(disk.wakeup()) {
+            poll(&mut [PollFd::new(&disk.wakeup(), PollFlags::IN)], None).unwrap();
+        }
     }
 }
 

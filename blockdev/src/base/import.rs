@@ -52,34 +52,46 @@ pub fn import_from(source: Box<dyn Source>, to: &Path, watch: Watch<'_>) -> Resu
 }
 
 fn copy(mut source: Box<dyn Source>, file: File, to: &Path, watch: Watch<'_>) -> Result<Identity> {
-    let size = source.size();
     let handle = || file.try_clone().map(FileStorage::new).map_err(Error::create(to));
     let target = handle()?;
     // A clone is hashed as it was taken, whatever happens to the original meanwhile.
     let cloned = clone_file(file.as_fd(), &*source);
     if cloned {
         source = Box::new(Raw::new(handle()?, to)?);
-    } else {
-        // From nothing: an attempt to clone that failed may have left something.
-        target.set_len(0).and_then(|()| target.set_len(size)).map_err(Error::write(to, 0))?;
     }
-    let size = source.size();
-    let mut hasher = blake3::Hasher::new();
-    for_each_stretch(&mut *source, BLOCK, &mut |range, stretch| {
-        hash(&mut hasher, &range, &stretch);
-        if let (false, Stretch::Data(bytes)) = (cloned, stretch) {
-            write_sparse(&target, bytes, range.start).map_err(Error::write(to, range.start))?;
-        }
-        tell(watch, range.end, size)
-    })?;
+    let into: Option<&dyn Storage> = if cloned { None } else { Some(&target) };
+    let (size, digest) = fill(&mut *source, into, to, watch)?;
     file.set_permissions(Permissions::from_mode(0o444)).map_err(Error::create(to))?;
     file.sync_all().map_err(Error::sync(to))?;
     let metadata = file.metadata().map_err(Error::read(to, 0))?;
     Ok(Identity {
         uuid: Uuid::new_v4(),
         size,
-        digest: hasher.finalize().to_hex().to_string(),
+        digest: digest.to_hex().to_string(),
         mtime_ns: mtime_ns(&metadata),
         inode: metadata.ino(),
     })
+}
+
+/// Writes all of `source` to `target`, where it is not there already, and returns size and digest.
+pub(crate) fn fill(
+    source: &mut dyn Source,
+    target: Option<&dyn Storage>,
+    to: &Path,
+    watch: Watch<'_>,
+) -> Result<(u64, blake3::Hash)> {
+    let size = source.size();
+    if let Some(target) = target {
+        // From nothing: an attempt to clone that failed may have left something.
+        target.set_len(0).and_then(|()| target.set_len(size)).map_err(Error::write(to, 0))?;
+    }
+    let mut hasher = blake3::Hasher::new();
+    for_each_stretch(source, BLOCK, &mut |range, stretch| {
+        hash(&mut hasher, &range, &stretch);
+        if let (Some(target), Stretch::Data(bytes)) = (target, stretch) {
+            write_sparse(target, bytes, range.start).map_err(Error::write(to, range.start))?;
+        }
+        tell(watch, range.end, size)
+    })?;
+    Ok((size, hasher.finalize()))
 }

@@ -6,7 +6,7 @@ use super::lives::life;
 use super::words::every_word;
 use crate::seeded::{Bug, Written, seed};
 
-const BUGS: [Bug; 19] = [
+const BUGS: [Bug; 20] = [
     Bug::NoSyncAfter(Written::FirstHeader),
     Bug::NoSyncAfter(Written::SecondHeader),
     Bug::NoSyncAfter(Written::Bitmap),
@@ -22,6 +22,7 @@ const BUGS: [Bug; 19] = [
     Bug::FlushDoesNotWait,
     Bug::TopDoesNotWait,
     Bug::RelinkBeforeFlush,
+    Bug::RebaseComparesSectors,
     Bug::AbsorbWithoutMark,
     Bug::AbsorbedBeforeFlush,
     Bug::StaleOwners,

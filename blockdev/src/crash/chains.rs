@@ -7,34 +7,49 @@ use std::sync::Arc;
 use super::guest::BITMAP;
 use super::letters::{Chain as Letter, Guest};
 use super::model::{self, Model};
-use super::world::{BASE, Places, Top, World};
+use super::world::{BASE, OTHER, Places, Top, World};
 use crate::delta::{Parent, State, create_in};
 use crate::io::mem::Call;
 use crate::layers::Layers;
 use crate::ops::absorb_into;
 use crate::{Error, ErrorKind, Pace, Result, Stack};
 
-fn go(_: u64, _: u64) -> ControlFlow<()> {
+pub(super) fn go(_: u64, _: u64) -> ControlFlow<()> {
     ControlFlow::Continue(())
+}
+
+/// What a delta is to stand on: the topmost layer, the base where there is none, or nothing.
+#[derive(Debug, Default)]
+pub(super) struct Below {
+    layers: Vec<usize>,
+    bases: Vec<usize>,
 }
 
 impl World {
     /// Does what `letter` says, where there are layers enough for it.
     pub(super) fn change(&mut self, letter: &Letter) -> Result<()> {
         let frozen = self.frozen();
+        self.complete(&frozen);
         match (letter, &frozen[..]) {
             (Letter::Snapshot, _) => self.snapshot(None),
             (Letter::SnapshotDuring(sync, guest), _) => self.snapshot(Some((*sync, guest))),
             (Letter::SnapshotFull(guest), _) => self.snapshot_full(guest),
-            (Letter::Flatten, _) => self.rebase(None, None),
-            (Letter::FlattenDuring(guest), _) => self.rebase(None, Some(guest)),
-            (Letter::Remove, [below @ .., _]) => self.rebase(Some(below), None),
-            (Letter::RemoveDuring(guest), [below @ .., _]) => self.rebase(Some(below), Some(guest)),
+            (Letter::Flatten, _) => self.rebase(Below::default(), None),
+            (Letter::FlattenDuring(guest), _) => self.rebase(Below::default(), Some(guest)),
+            (Letter::Remove, [below @ .., _]) => self.rebase(self.below(below), None),
+            (Letter::RemoveDuring(guest), [below @ .., _]) => {
+                self.rebase(self.below(below), Some(guest))
+            }
+            (Letter::Rebase, _) => self.rebase(self.other_base(), None),
+            (Letter::RebaseDuring(guest), _) => self.rebase(self.other_base(), Some(guest)),
+            (Letter::Attach, _) => self.attach(),
             (Letter::RemoveMiddle, [.., middle, child]) => self.remove_middle(*middle, *child),
             (Letter::Absorb, [.., parent, child]) => self.absorb(*parent, *child),
             (Letter::Commit, [.., parent]) => self.commit(*parent),
             (Letter::Resize(size), _) => self.resize(*size),
-            (Letter::Compact, _) => self.open().stack.compact(Pace::Full, &mut go).map(drop),
+            (Letter::Compact, _) => {
+                self.during(|world| world.open().stack.compact(Pace::Full, &mut go)).map(drop)
+            }
             _ => Ok(()),
         }
     }
@@ -54,6 +69,14 @@ impl World {
         uuids.iter().filter_map(file).collect()
     }
 
+    /// Removes the layers that an interrupted operation was about to remove: the disk stands on
+    /// `frozen` alone.
+    fn complete(&self, frozen: &[usize]) {
+        let places = self.places();
+        let left = places.layers.iter().filter(|layer| !frozen.contains(layer));
+        left.for_each(|&layer| self.remove_layer(layer));
+    }
+
     fn snapshot(&mut self, during: Option<(u64, &Guest)>) -> Result<()> {
         let flushing = self.ledger().now.model.begin_flush();
         let (old, new) = self.new_top()?;
@@ -63,7 +86,8 @@ impl World {
             self.files[old].trap(Call::Sync, sync, move || early.submit());
             meanwhile
         });
-        let done = self.open().stack.snapshot_in(Arc::clone(&self.files[new]) as _);
+        let top = Arc::clone(&self.files[new]);
+        let done = self.during(|world| world.open().stack.snapshot_in(top));
         self.files[old].disarm();
         done?;
         let mut now = self.ledger().now.clone();
@@ -104,21 +128,34 @@ impl World {
     }
 
     /// Puts a new delta, made on the present one, into its place; both files.
-    fn new_top(&mut self) -> Result<(usize, usize)> {
-        let Places { delta: old, mut layers, base } = self.places();
+    pub(super) fn new_top(&mut self) -> Result<(usize, usize)> {
+        let Places { delta: old, mut layers, bases } = self.places();
         let new = self.add_file();
         let layer = self.store().layer(old)?;
         let header = layer.header();
         let parent = Parent::delta(header.uuid, header.epoch, header.size);
         create_in(&*self.files[new], header.size, &parent)?;
         layers.push(old);
-        self.ledger().move_to(Places { delta: new, layers, base });
+        self.ledger().move_to(Places { delta: new, layers, bases });
         Ok((old, new))
     }
 
-    /// Makes the delta stand on the topmost of `below`, on the base where there are none, or on
-    /// nothing at all. What it stood on is then removed, snapshots and all.
-    fn rebase(&mut self, below: Option<&[usize]>, during: Option<&Guest>) -> Result<()> {
+    /// Some of the layers it stands on, and their base.
+    fn below(&self, layers: &[usize]) -> Below {
+        Below { layers: layers.to_vec(), bases: self.places().bases }
+    }
+
+    /// The base that it does not stand on.
+    fn other_base(&self) -> Below {
+        let other = if self.places().bases == [OTHER] { BASE } else { OTHER };
+        Below { layers: Vec::new(), bases: vec![other] }
+    }
+
+    /// Makes the delta stand on `below`. What it stood on is then removed, snapshots and all.
+    fn rebase(&mut self, below: Below, during: Option<&Guest>) -> Result<()> {
+        let mut both = self.places();
+        both.bases.extend(&below.bases);
+        self.ledger().move_to(both);
         let flushing = self.ledger().now.model.begin_flush();
         let meanwhile = during.map(|guest| {
             let meanwhile = self.meanwhile(guest);
@@ -126,27 +163,26 @@ impl World {
             self.files[BASE].trap(Call::Read, 0, move || early.submit());
             meanwhile
         });
-        let (parent, target) = self.target(below)?;
-        let done = self.open().stack.stand_on(parent, target, Pace::Full, &mut go);
+        let (parent, target) = self.target(&below)?;
+        let done =
+            self.during(|world| world.open().stack.stand_on(parent, target, Pace::Full, &mut go));
         self.files[BASE].disarm();
         done?;
         let mut ledger = self.ledger();
         ledger.now.model.end_flush(flushing);
-        let Places { delta, layers, base } = ledger.now.places.clone();
-        let kept = below.unwrap_or(&[]).to_vec();
-        ledger.now.past.retain(|(file, _)| kept.contains(file));
-        ledger.move_to(Places { delta, base: base && below.is_some(), layers: kept });
-        drop((ledger, layers));
+        let delta = ledger.now.places.delta;
+        ledger.now.past.retain(|(file, _)| below.layers.contains(file));
+        ledger.move_to(Places { delta, layers: below.layers, bases: below.bases });
+        drop(ledger);
         meanwhile.map_or(Ok(()), |meanwhile| meanwhile.end())
     }
 
     /// What is to be below a layer, and how that is called.
-    fn target(&self, below: Option<&[usize]>) -> Result<(Parent, Layers)> {
-        let places = self.places();
-        let chain = match below {
-            None => self.store().nothing(),
-            Some([]) => self.store().base(&places),
-            Some([.., top]) => self.store().chain(&places, *top, Top::Read)?,
+    pub(super) fn target(&self, below: &Below) -> Result<(Parent, Layers)> {
+        let chain = match (below.layers.last(), below.bases.first()) {
+            (Some(top), _) => self.store().chain(&self.places(), *top, Top::Read)?,
+            (None, Some(base)) => self.store().base(*base),
+            (None, None) => self.store().nothing(),
         };
         let owners = chain.owners(None)?;
         Ok((chain.as_parent()?, Layers::new(chain, owners)))
@@ -158,12 +194,12 @@ impl World {
             // Its last flush found no room: it is the running disk's alone, and locked.
             return Ok(());
         }
-        let places = self.places();
         let frozen = self.frozen();
         let below: Vec<_> = frozen.into_iter().take_while(|&file| file != middle).collect();
-        let below = (places.base || !below.is_empty()).then_some(below);
-        let (parent, target) = self.target(below.as_deref())?;
-        self.stack_to_merge(child)?.stand_on(parent, target, Pace::Full, &mut go)?;
+        let (parent, target) = self.target(&self.below(&below))?;
+        let stack = self.stack_to_merge(child)?;
+        self.during(|_| stack.stand_on(parent, target, Pace::Full, &mut go))?;
+        drop(stack);
         self.remove_layer(middle);
         Ok(())
     }
@@ -191,7 +227,7 @@ impl World {
         let chain = self.store().chain(&self.places(), parent, Top::Read)?;
         let owners = chain.owners(None)?;
         let (name, target) = (chain.as_parent()?, Layers::new(chain, owners));
-        delta.stand_on(name, target, Pace::Full, &mut go)?;
+        self.during(|_| delta.stand_on(name, target, Pace::Full, &mut go))?;
         drop(delta);
         {
             let past = &mut self.ledger().now.past;
@@ -206,12 +242,12 @@ impl World {
     /// delta.
     fn commit(&mut self, parent: usize) -> Result<()> {
         self.open = None;
-        let Places { delta, mut layers, base } = self.places();
+        let Places { delta, mut layers, bases } = self.places();
         self.merge(parent, delta)?;
         layers.retain(|&file| file != parent);
         let mut ledger = self.ledger();
         ledger.now.merging = None;
-        ledger.move_to(Places { delta: parent, layers, base });
+        ledger.move_to(Places { delta: parent, layers, bases });
         drop(ledger);
         self.switch_on()
     }
@@ -229,7 +265,9 @@ impl World {
             ledger.note();
         }
         let layer = self.store().layer(child)?;
-        absorb_into(|| self.store().delta(parent), &layer, Pace::Full, &mut go)
+        self.during(|world| {
+            absorb_into(|| world.store().delta(parent), &layer, Pace::Full, &mut go)
+        })
     }
 
     fn resize(&mut self, size: usize) -> Result<()> {
@@ -239,7 +277,7 @@ impl World {
         ledger.now.model.may_have_size(size);
         ledger.note();
         drop(ledger);
-        delta.resize(model::size(size))?;
+        self.during(|_| delta.resize(model::size(size)))?;
         drop(delta);
         let mut ledger = self.ledger();
         ledger.now.model.has_size();

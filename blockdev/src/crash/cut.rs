@@ -2,6 +2,9 @@
 
 use crate::io::mem::{Event, Image, Record, Sector, apply, cut_off};
 
+/// The first sector of the data area in a world's deltas.
+pub(super) const DATA: u64 = 256;
+
 /// A file's length and contents.
 pub(super) type File = (u64, Image);
 
@@ -73,6 +76,15 @@ impl Cut {
 
     pub(super) fn loose(&self) -> usize {
         self.loose.len()
+    }
+
+    /// The subset of what is no data of the disk: bits without what they speak of.
+    pub(super) fn without_data(&self) -> Vec<bool> {
+        let kept = |(_, change): &(usize, Loose)| match change {
+            Loose::Sector(sector, _) => *sector < DATA,
+            Loose::Len(_) => true,
+        };
+        self.loose.iter().map(kept).collect()
     }
 
     /// Whether both copies of a file's header are under way, so that a torn write may leave none.

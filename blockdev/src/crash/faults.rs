@@ -1,11 +1,16 @@
-//! Lets every single call to the storage fail, in every way, and looks at what is left.
+//! Lets every single call to the storage fail, in every way, and looks at what is left: of a guest's
+//! operations here, of those on chains in [`chains`].
+
+mod chains;
+
+use std::io;
 
 use super::cut::Cut;
-use super::letters::{Guest, Letter};
-use super::words::switched_off;
+use super::letters::{Chain, Guest, Letter};
+use super::words::{running, switched_off};
 use super::world::{BASE, Store, Top, World, read};
 use crate::error::ErrorKind;
-use crate::io::mem::Fault;
+use crate::io::mem::{Call, Fault};
 use crate::{Error, Result};
 
 const FAULTS: [Fault; 4] =
@@ -60,7 +65,7 @@ fn check(world: &mut World, when: &str) {
     let left = Cut::after(&start, &records);
     for kept in [false, true] {
         let files = switched_off(left.keep(&vec![kept; left.loose()]));
-        let store = Store { spec: &world.spec, files: &files };
+        let store = Store { bases: &world.bases, files: &files };
         let now = world.ledger().now.clone();
         let found = store.look(&now, now.places.delta, Top::Written).unwrap();
         let legal = world.ledger().now.model.check(&found);
@@ -144,6 +149,39 @@ fn a_failed_sync_is_not_tried_again() {
         assert!(matches!(**source, Error::Sync { .. }), "{error:?}");
     }
     assert_eq!(world.top().calls(), 3, "no call after the one that failed");
+}
+
+#[test]
+fn a_snapshot_that_found_no_room_is_completed_by_the_next_flush() {
+    let world = &mut World::new();
+    world.act(&Letter::Do(Guest::Write(0..8))).unwrap();
+    world.act(&Letter::Change(Chain::SnapshotFull(Guest::Write(16..24)))).unwrap();
+    check(world, "after the snapshot");
+    let world = &mut World::new();
+    world.act(&Letter::Change(Chain::SnapshotFull(Guest::Write(16..24)))).unwrap();
+    world.act(&FLUSH).unwrap();
+    world.act(&Letter::Change(Chain::Snapshot)).unwrap();
+    world.act(&Letter::Do(Guest::Write(1..3))).unwrap();
+    world.act(&FLUSH).unwrap();
+    check(world, "after another snapshot");
+}
+
+#[test]
+fn nothing_is_durable_over_a_layer_that_could_not_be_frozen() {
+    let world = &mut World::new();
+    world.act(&Letter::Do(Guest::Write(0..8))).unwrap();
+    // Before the pause data, bits; after it what had come in between.
+    let eio = || Err(io::Error::from_raw_os_error(libc::EIO));
+    world.top().trap(Call::Sync, 2, eio);
+    let failed = world.act(&Letter::Change(Chain::Snapshot));
+    assert!(is_sticky(&failed), "{failed:?}");
+    world.act(&Letter::Do(Guest::Write(1..3))).unwrap();
+    for _ in 0..2 {
+        let flushed = world.act(&FLUSH);
+        assert!(is_sticky(&flushed), "{flushed:?}");
+    }
+    running(world).unwrap();
+    check(world, "after flushes that failed");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use super::cut;
 use super::letters::{Guest, Letter};
 use super::model::{self, Flushing};
 use super::world::{BASE, Ledger, World};
@@ -14,9 +15,9 @@ use crate::testing::{drain, run};
 use crate::{Buffers, Disk, ErrorKind, Op, Result, Stack, Tag};
 
 /// The bitmap's sectors in a file, and more.
-pub(super) const BITMAP: Call = Call::Write(16, 256);
+pub(super) const BITMAP: Call = Call::Write(16, cut::DATA);
 /// The data area's sectors.
-const DATA: Call = Call::Write(256, u64::MAX / 512);
+const DATA: Call = Call::Write(cut::DATA, u64::MAX / 512);
 /// How often to look whether a thread has got anywhere.
 const LOOKS: usize = 100;
 

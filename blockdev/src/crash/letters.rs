@@ -40,6 +40,11 @@ pub(super) enum Chain {
     /// The delta gets all it needs from below.
     Flatten,
     FlattenDuring(Guest),
+    /// The delta stands on another base from now on.
+    Rebase,
+    RebaseDuring(Guest),
+    /// The disk is packed, and a delta made of that takes its place.
+    Attach,
     /// The topmost frozen layer is merged into the delta.
     Remove,
     RemoveDuring(Guest),
@@ -88,8 +93,8 @@ pub(super) fn guests() -> Vec<Letter> {
 /// What stores do to chains, and enough of what guests do meanwhile to tell.
 pub(super) fn chains() -> Vec<Letter> {
     use Chain::{
-        Absorb, Commit, Compact, Flatten, FlattenDuring, Remove, RemoveDuring, RemoveMiddle,
-        Resize, Snapshot, SnapshotDuring, SnapshotFull,
+        Absorb, Attach, Commit, Compact, Flatten, FlattenDuring, Rebase, RebaseDuring, Remove,
+        RemoveDuring, RemoveMiddle, Resize, Snapshot, SnapshotDuring, SnapshotFull,
     };
     let changes = [
         Snapshot,
@@ -98,6 +103,9 @@ pub(super) fn chains() -> Vec<Letter> {
         SnapshotFull(Write(16..24)),
         Flatten,
         FlattenDuring(Write(17..18)),
+        Rebase,
+        RebaseDuring(Write(17..18)),
+        Attach,
         Remove,
         RemoveDuring(Write(4..6)),
         RemoveMiddle,

@@ -36,7 +36,7 @@ pub(super) fn life(letters: &[Letter], random: &mut Random) -> Result<usize, Str
             .map_err(|what| format!("{told:?}: {what}"))?;
         let (legal, files, found) = left.ok_or("a word leaves something")?;
         let legal = Legal { model: Model::of(&found), merging: None, ..legal };
-        world = World::begin(world.spec.clone(), files, legal).map_err(|e| format!("{e:?}"))?;
+        world = World::begin(world.bases.clone(), files, legal).map_err(|e| format!("{e:?}"))?;
     }
     Ok(states)
 }

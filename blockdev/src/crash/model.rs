@@ -22,6 +22,9 @@ pub(super) const NEW_SIZE: usize = 42;
 /// Two blocks and a part that is no whole number of sectors.
 pub(super) const BASE_LEN: usize = 2 * 4096 + 700;
 
+/// A block and a part that is no whole number of sectors: another base.
+const OTHER_LEN: usize = 4096 + 300;
+
 /// What a sector holds: a number repeated; 0 are zeroes.
 pub(super) type Content = u32;
 /// What lies under bits that are not set.
@@ -59,9 +62,21 @@ pub(super) fn windows(size: usize) -> [Range<usize>; 2] {
 
 /// The base's bytes.
 pub(super) fn base() -> Vec<u8> {
-    let whole = BASE_LEN.div_ceil(512);
-    let mut bytes: Vec<u8> = (0..whole as u32).flat_map(|at| expand(at + 0x1000)).collect();
-    bytes.truncate(BASE_LEN);
+    numbered(0x1000, BASE_LEN)
+}
+
+/// Those of another, shorter one, of which the second sector is the same.
+pub(super) fn other_base() -> Vec<u8> {
+    let mut bytes = numbered(0x2000, OTHER_LEN);
+    bytes[512..1024].copy_from_slice(&base()[512..1024]);
+    bytes
+}
+
+/// So many bytes of sectors that hold numbers from `first` on.
+fn numbered(first: Content, len: usize) -> Vec<u8> {
+    let whole = len.div_ceil(512) as Content;
+    let mut bytes: Vec<u8> = (first..first + whole).flat_map(expand).collect();
+    bytes.truncate(len);
     bytes
 }
 

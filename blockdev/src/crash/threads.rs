@@ -28,7 +28,7 @@ fn flushes_of_many_threads_make_their_own_writes_durable() {
     let (start, records) = world.cut();
     let left = Cut::after(&start, &records);
     let files = switched_off(left.keep(&vec![false; left.loose()]));
-    let store = Store { spec: &world.spec, files: &files };
+    let store = Store { bases: &world.bases, files: &files };
     let now = world.ledger().now.clone();
     let found = store.look(&now, now.places.delta, Top::Written).unwrap();
     for queue in 0..4 {

@@ -46,7 +46,7 @@ pub(super) fn crash(
         for subset in left.subsets(effort, random) {
             let files = left.keep(&subset);
             let storages = switched_off(files.clone());
-            let found = verify(Store { spec: &world.spec, files: &storages }, legal);
+            let found = verify(Store { bases: &world.bases, files: &storages }, legal);
             let found = found.map_err(|what| {
                 format!("cut after {cut} of {} records, {subset:?} kept: {what}", records.len())
             })?;
@@ -61,7 +61,7 @@ fn act(world: &mut World, letter: &Letter) -> Result<(), String> {
 }
 
 /// That the disk in use holds what was written last.
-fn running(world: &World) -> Result<(), String> {
+pub(super) fn running(world: &World) -> Result<(), String> {
     let found = read(&world.open().stack.current.get()).map_err(|error| format!("{error:?}"))?;
     let wanted = world.ledger().now.model.now();
     if wanted.sectors[..wanted.size] != found.sectors[..found.size] {
@@ -75,7 +75,7 @@ pub(super) fn switched_off(files: Vec<File>) -> Vec<Arc<MemStorage>> {
 }
 
 /// That the disk and its snapshots hold what is legal; what the disk holds.
-fn verify(store: Store<'_>, legal: &Legal) -> Result<Found, String> {
+pub(super) fn verify(store: Store<'_>, legal: &Legal) -> Result<Found, String> {
     let disk = store.look(legal, legal.places.delta, Top::Written);
     let disk = disk.map_err(|error| format!("{error:?}"))?;
     legal.model.check(&disk)?;

@@ -11,13 +11,17 @@ use crate::base::{Base, Identity, OpenBase};
 use crate::chain::Chain;
 use crate::delta::{Delta, Frozen, Parent, ParentKind, create_in, load};
 use crate::io::Storage;
-use crate::io::mem::{Event, Log, MemStorage, Record};
+use crate::io::mem::{Event, Fault, Log, MemStorage, Record};
 use crate::layers::Layers;
 use crate::owners::{self, Key, Owners};
 use crate::{Disk, Engine, Result, Stack};
 
-/// The base's file.
+/// The file of the base that a new disk stands on.
 pub(super) const BASE: usize = 0;
+/// The file of another one.
+pub(super) const OTHER: usize = 1;
+/// What a store knows of the two.
+type Bases = [Base; 2];
 
 /// Which files a store has: durable, and changed at once, by renaming or removing one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +30,8 @@ pub(super) struct Places {
     pub(super) delta: usize,
     /// Where a layer is looked for that another one names as its parent.
     pub(super) layers: Vec<usize>,
-    /// Whether the base is still there.
-    pub(super) base: bool,
+    /// The bases that are there.
+    pub(super) bases: Vec<usize>,
 }
 
 /// What a crash may leave.
@@ -91,14 +95,26 @@ impl Ledger {
 
 /// A machine's disk until its power is cut.
 pub(super) struct World {
-    pub(super) spec: Base,
-    log: Arc<Log>,
+    pub(super) bases: Bases,
+    pub(super) log: Arc<Log>,
     /// The files as they were when the world began.
     start: Vec<File>,
     pub(super) files: Vec<Arc<MemStorage>>,
     pub(super) ledger: Arc<Mutex<Ledger>>,
     /// None while the machine is off.
     pub(super) open: Option<Open>,
+    pub(super) failing: Option<Failing>,
+}
+
+/// A call to one of the files that is to fail while an operation goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failing {
+    pub(super) file: usize,
+    /// Counted from 0 over all parts of the operation.
+    pub(super) call: u64,
+    pub(super) fault: Fault,
+    /// How many calls there were.
+    pub(super) calls: u64,
 }
 
 /// A running machine's.
@@ -110,17 +126,17 @@ pub(super) struct Open {
 impl World {
     /// A new clone of a base.
     pub(super) fn new() -> World {
-        static NEW: LazyLock<(Base, Vec<File>)> = LazyLock::new(new_clone);
-        let (spec, files) = NEW.clone();
-        let places = Places { delta: 1, layers: Vec::new(), base: true };
+        static NEW: LazyLock<(Bases, Vec<File>)> = LazyLock::new(new_clone);
+        let (bases, files) = NEW.clone();
+        let places = Places { delta: 2, layers: Vec::new(), bases: vec![BASE] };
         let found = Found { size: model::NEW_SIZE, sectors: model::untouched() };
         let model = Model::of(&found);
         let legal = Legal { places, model, past: Vec::new(), merging: None, map: None };
-        World::begin(spec, files, legal).expect("a new clone can be used")
+        World::begin(bases, files, legal).expect("a new clone can be used")
     }
 
     /// A world with these files, switched on.
-    pub(super) fn begin(spec: Base, start: Vec<File>, now: Legal) -> Result<World> {
+    pub(super) fn begin(bases: Bases, start: Vec<File>, now: Legal) -> Result<World> {
         let log = Arc::new(Log::default());
         let files = (0..).zip(&start).map(|(file, (len, image))| {
             Arc::new(MemStorage::recorded(file, Arc::clone(&log), *len, image.clone()))
@@ -133,7 +149,7 @@ impl World {
             stamp: 0x8000_0000 | (start.len() as u32) << 16,
         };
         let ledger = Arc::new(Mutex::new(ledger));
-        let mut world = World { spec, log, start, files, ledger, open: None };
+        let mut world = World { bases, log, start, files, ledger, open: None, failing: None };
         world.switch_on()?;
         Ok(world)
     }
@@ -158,7 +174,7 @@ impl World {
 
     /// The files as a store sees them.
     pub(super) fn store(&self) -> Store<'_> {
-        Store { spec: &self.spec, files: &self.files }
+        Store { bases: &self.bases, files: &self.files }
     }
 
     /// A disk for another queue.
@@ -178,13 +194,26 @@ impl World {
     /// A new, empty file.
     pub(super) fn add_file(&mut self) -> usize {
         let file = self.files.len();
-        self.files.push(Arc::new(MemStorage::recorded(
-            file,
-            Arc::clone(&self.log),
-            0,
-            Default::default(),
-        )));
+        let log = Arc::clone(&self.log);
+        let storage = MemStorage::recorded(file, log, 0, Default::default());
+        self.files.push(Arc::new(storage));
         file
+    }
+
+    /// Does part of an operation, of which a call may have been chosen to fail.
+    pub(super) fn during<T>(&mut self, part: impl FnOnce(&World) -> T) -> T {
+        let failing = self.failing;
+        let chosen =
+            failing.and_then(|it| self.files.get(it.file).map(|file| (it, Arc::clone(file))));
+        if let Some((failing, file)) = &chosen {
+            file.fail(failing.call.checked_sub(failing.calls).unwrap_or(u64::MAX), failing.fault);
+        }
+        let result = part(self);
+        if let (Some((_, file)), Some(failing)) = (&chosen, &mut self.failing) {
+            failing.calls += file.calls();
+            file.fail(u64::MAX, Fault::Short);
+        }
+        result
     }
 
     /// From here on cuts are asked for.
@@ -206,7 +235,7 @@ impl World {
 /// Files in which layers find each other.
 #[derive(Clone, Copy)]
 pub(super) struct Store<'a> {
-    pub(super) spec: &'a Base,
+    pub(super) bases: &'a Bases,
     pub(super) files: &'a [Arc<MemStorage>],
 }
 
@@ -237,8 +266,8 @@ impl Store<'_> {
             parent = layer.header().parent.clone();
             layers.push(layer);
         }
-        let base = (places.base && parent.kind == ParentKind::Base)
-            .then(|| OpenBase::new(self.spec, Arc::clone(&self.files[BASE]) as _));
+        let is = |file: &&usize| self.bases[**file].identity.uuid == parent.uuid;
+        let base = places.bases.iter().find(is).map(|&file| self.open_base(file));
         layers.reverse();
         let delta = match top {
             Top::Read => None,
@@ -255,11 +284,13 @@ impl Store<'_> {
         Chain { base: None, frozen: Vec::new(), delta: None }
     }
 
-    /// A chain of the base alone.
-    pub(super) fn base(self, places: &Places) -> Chain {
-        let storage = Arc::clone(&self.files[BASE]);
-        let base = places.base.then(|| OpenBase::new(self.spec, storage as _));
-        Chain { base, ..self.nothing() }
+    /// A chain of a base alone.
+    pub(super) fn base(self, file: usize) -> Chain {
+        Chain { base: Some(self.open_base(file)), ..self.nothing() }
+    }
+
+    fn open_base(self, file: usize) -> OpenBase {
+        OpenBase::new(&self.bases[file], Arc::clone(&self.files[file]) as _)
     }
 
     /// The owner map in `map` if it is right, else a new one, which is left there.
@@ -282,22 +313,27 @@ impl Store<'_> {
     }
 }
 
-/// A base and an empty delta on it.
-fn new_clone() -> (Base, Vec<File>) {
-    let bytes = model::base();
-    let identity = Identity {
-        uuid: Uuid::from_u128(1),
-        size: bytes.len() as u64,
-        digest: blake3::Hash::from_bytes([7; 32]).to_hex().to_string(),
-        mtime_ns: 0,
-        inode: 0,
-    };
-    let base = MemStorage::from_bytes(&bytes).contents();
+/// Two bases and an empty delta on the first.
+fn new_clone() -> (Bases, Vec<File>) {
+    let contents = [model::base(), model::other_base()];
+    let mut number = 0;
+    let bases = contents.each_ref().map(|bytes| {
+        number += 1;
+        let identity = Identity {
+            uuid: Uuid::from_u128(number.into()),
+            size: bytes.len() as u64,
+            digest: blake3::Hash::from_bytes([number; 32]).to_hex().to_string(),
+            mtime_ns: 0,
+            inode: 0,
+        };
+        Base { path: format!("base-{number}").into(), identity }
+    });
     let delta = MemStorage::default();
     let size = model::size(model::NEW_SIZE);
-    create_in(&delta, size, &Parent::base(&identity).unwrap()).unwrap();
+    create_in(&delta, size, &Parent::base(&bases[BASE].identity).unwrap()).unwrap();
     litter(&delta);
-    (Base { path: "base".into(), identity }, vec![base, delta.contents()])
+    let [base, other] = contents.map(|bytes| MemStorage::from_bytes(&bytes).contents());
+    (bases, vec![base, other, delta.contents()])
 }
 
 /// Leaves junk in the data area, as a crash may before any bit is set.

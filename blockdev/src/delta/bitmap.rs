@@ -6,14 +6,15 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use zerocopy::FromZeros;
 
 use super::format::{SECTOR_BLOCKS, SECTOR_WORDS, SectorBits};
 #[cfg(test)]
 use crate::seeded::{Bug, seeded};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// One bit for each block of a disk.
 pub(crate) struct Bitmap {

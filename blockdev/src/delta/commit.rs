@@ -1,10 +1,11 @@
 //! Makes the flushes of all queues share their commits.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::Result;
 #[cfg(test)]
 use crate::seeded::{Bug, seeded};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Commits are numbered from 1 in the order they begin; one runs at a time.
 #[derive(Debug, Default)]
@@ -32,6 +33,10 @@ impl Commits {
     pub(crate) fn join(&self, commit: impl FnOnce() -> Result<()>) -> Result<()> {
         let mut state = self.state();
         let wanted = state.begun + 1;
+        #[cfg(test)]
+        let wanted = wanted - u64::from(state.running && seeded(Bug::JoinsRunningCommit));
+        #[cfg(test)]
+        let wanted = if seeded(Bug::CommitsAlone) { u64::MAX } else { wanted };
         loop {
             if state.succeeded >= wanted {
                 return Ok(());
@@ -58,6 +63,12 @@ impl Commits {
         drop(state);
         self.ended.notify_all();
         result
+    }
+
+    /// How many wait for a commit to end.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.ended.waiting()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

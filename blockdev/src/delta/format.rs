@@ -154,6 +154,9 @@ struct RawSector {
     crc: U32,
 }
 
+/// As high as bitmap sectors can say.
+pub(crate) const MAX_GENERATION: u64 = u32::MAX as u64;
+
 /// The bytes a CRC at the end of a sector covers.
 const COVERED: Range<usize> = 0..508;
 
@@ -292,7 +295,8 @@ impl Header {
     pub(crate) fn encode_sector(&self, index: u64, bits: &SectorBits) -> SectorBytes {
         let mut raw = RawSector {
             bits: bits.map(U64::new),
-            generation: truncated(self.generation).into(),
+            // Within 32 bits, as every header's that is read or written.
+            generation: u32::try_from(self.generation).unwrap_or(u32::MAX).into(),
             crc: 0.into(),
         };
         raw.crc = self.sector_crc(index, &raw.as_bytes()[COVERED]).into();
@@ -312,7 +316,7 @@ impl Header {
         if raw.crc.get() != self.sector_crc(index, &bytes[COVERED]) {
             return Err("the CRC of a bitmap sector does not match");
         }
-        if raw.generation.get() > truncated(self.generation) {
+        if u64::from(raw.generation.get()) > self.generation {
             return Err("a bitmap sector is newer than the header");
         }
         Ok(Some(raw.bits.map(U64::get)))
@@ -407,7 +411,9 @@ impl RawHeader {
         let require = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
         let size = self.size.get();
         require(self.block_size.get() == BLOCK_SIZE, "its block size is not 4096")?;
-        require(self.generation.get() > 0, "its generation is 0")?;
+        let generation = 1..=MAX_GENERATION;
+        require(generation.contains(&self.generation.get()), "its generation cannot be")?;
+        require(self.epoch.get() < u64::MAX, "its epoch cannot be")?;
         valid_size(size)?;
         require(self.bitmap_offset.get() == BITMAP_OFFSET, "its bitmap is not at 8192")?;
         let capacity = self.bitmap_capacity.get();
@@ -439,12 +445,6 @@ pub(crate) fn valid_size(size: u64) -> Result<(), &'static str> {
 /// Bytes of bitmap that a disk of `size` bytes needs.
 fn bitmap_len(size: u64) -> u64 {
     size.div_ceil(BLOCK).div_ceil(SECTOR_BLOCKS) * SECTOR
-}
-
-/// The low 32 bits.
-fn truncated(generation: u64) -> u32 {
-    let [a, b, c, d, ..] = generation.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::bitmap::{Bitmap, Snapshot};
@@ -24,6 +23,7 @@ use crate::io::{FileStorage, Storage};
 use crate::open::{For, layer};
 #[cfg(test)]
 use crate::seeded::{Bug, seeded, taken_late};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::{Error, Result};
 
 /// Bitmap sectors written at once.
@@ -289,6 +289,10 @@ impl Delta {
 
     /// Nothing is written after this.
     pub(super) fn fail(&self, error: Error) -> Error {
+        #[cfg(test)]
+        if seeded(Bug::ErrorForgotten) {
+            return error;
+        }
         let error = Arc::clone(self.failed.get_or_init(|| Arc::new(error)));
         Error::Failed { path: self.path.clone(), source: error }
     }

@@ -41,7 +41,11 @@ impl Delta {
     /// Makes every permit exclude all others that overlap it.
     pub(crate) fn lock_owned_blocks(&self) -> OwnedLocked<'_> {
         self.gate().close();
-        self.lock_owned().store(true, Ordering::Release);
+        #[cfg(not(test))]
+        let lock = true;
+        #[cfg(test)]
+        let lock = !seeded(Bug::CompactDoesNotLock);
+        self.lock_owned().store(lock, Ordering::Release);
         self.gate().open();
         OwnedLocked(self)
     }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::format::{COPIES, Header, SECTOR_LEN, SectorBytes};
+use super::format::{COPIES, Header, MAX_GENERATION, SECTOR_LEN, SectorBytes};
 use super::load;
 use crate::io::Storage;
 use crate::{Error, Result};
@@ -24,6 +24,10 @@ pub(crate) fn rewrite(
     let mut next = header.clone();
     change(&mut next);
     if next != header {
+        if header.generation == MAX_GENERATION {
+            let what = "its header has been rewritten as often as can be".into();
+            return Err(Error::Damaged { path: path.into(), at: 0, what });
+        }
         next.generation += 1;
         write(storage, path, &next)?;
     }

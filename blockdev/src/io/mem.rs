@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Storage;
 use crate::buffers::{Source, Target};
 use crate::delta::{SECTOR, SECTOR_LEN};
+#[cfg(test)]
+use crate::sync::scheduled::point;
 
 /// A sector's contents.
 pub type Sector = Arc<[u8; SECTOR_LEN]>;
@@ -192,6 +194,8 @@ impl MemStorage {
 
     /// Counts a call; how much of `len` bytes it may do.
     fn call(&self, len: usize) -> io::Result<(MutexGuard<'_, State>, usize)> {
+        #[cfg(test)]
+        point();
         let mut state = self.state();
         let call = state.calls;
         state.calls += 1;
@@ -322,6 +326,8 @@ impl Storage for MemStorage {
         drop(self.call(0)?);
         let covered = self.log.len();
         self.spring(|call| call == Call::Sync)?;
+        #[cfg(test)]
+        point();
         #[cfg(test)]
         if forgotten(self.state().last) {
             return Ok(());

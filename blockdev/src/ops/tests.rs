@@ -7,8 +7,9 @@ use std::thread;
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::Base;
+use crate::base::{Base, import_from};
 use crate::delta::{Parent, State, create, freeze, inspect, thaw};
+use crate::sealed::{Owned, Reader, apply, seal};
 use crate::testing::{Clone, ENGINES, drain, import, over, pattern, read, run, write};
 use crate::{Buffers, Disk, Engine, Error, ErrorKind, Op, Stack, StackSpec, Tag};
 
@@ -28,7 +29,11 @@ struct Chain {
 impl Chain {
     fn new(base: &[u8], size: u64) -> Chain {
         let clone = Clone::new(base, size);
-        let other = import(&clone.dir, "other", &pattern(base.len().max(1), 77));
+        // Shorter than the base in half of all cases, alike here and there.
+        let mut other = pattern((base.len() * 7919 % (base.len() * 2 + 1)).max(1), 77);
+        let same = other.len().min(base.len()) / 8192 * 4096;
+        other[..same].copy_from_slice(&base[..same]);
+        let other = import(&clone.dir, "other", &other);
         let mut model = base.to_vec();
         model.resize(size as usize, 0);
         Chain { clone, models: vec![model.clone(), model], other, made: 0 }
@@ -80,6 +85,55 @@ impl Chain {
         self.models.remove(index + 1);
     }
 
+    /// Puts the delta on the base it does not stand on.
+    fn rebase(&mut self) {
+        let below = over(self.other.clone(), None);
+        self.clone.open().rebase(&below, Pace::Full, &mut go).unwrap();
+        self.other = self.spec().base.clone().unwrap_or(self.other.clone());
+        self.stand_on(below, self.clone.delta());
+    }
+
+    /// From now on the disk is `delta` on `below`.
+    fn stand_on(&mut self, below: StackSpec, delta: PathBuf) {
+        self.models.drain(1..self.models.len() - 1);
+        self.clone.spec = StackSpec { delta: Some(delta), ..below };
+    }
+
+    /// A path for a new file.
+    fn new_path(&mut self, name: &str) -> PathBuf {
+        self.made += 1;
+        self.clone.dir.path().join(format!("{name}-{}", self.made))
+    }
+
+    /// Packs the disk and goes on with a delta made of that.
+    fn attach(&mut self) {
+        let mut packed = Vec::new();
+        let source = Owned::open(self.spec()).unwrap();
+        seal(&source, b"", &mut packed, "packed".as_ref(), &mut |_, _| ()).unwrap();
+        drop(source);
+        let mut reader = Reader::open(&packed[..], "packed".as_ref()).unwrap();
+        let header = reader.header().clone();
+        let base = self.spec().base.clone();
+        let parent = base.as_ref().map_or_else(Parent::nothing, |base| {
+            let visible = header.base.as_ref().unwrap().visible;
+            Parent { visible, ..Parent::base(&base.identity).unwrap() }
+        });
+        let delta = self.new_path("attached");
+        create(&delta, header.size, &parent).unwrap();
+        self.stand_on(StackSpec { base, ..StackSpec::default() }, delta);
+        apply(&mut reader, &self.clone.open(), &mut |_| ()).unwrap();
+    }
+
+    /// Copies the disk and goes on with a delta that stands on the copy.
+    fn import(&mut self) {
+        let path = self.new_path("base");
+        let source = self.clone.open().source().unwrap();
+        let identity = import_from(source, &path, &mut go).unwrap();
+        let (base, delta) = (Base { path, identity }, self.new_path("delta"));
+        create(&delta, base.identity.size, &Parent::base(&base.identity).unwrap()).unwrap();
+        self.stand_on(over(base, None), delta);
+    }
+
     /// Merges the delta into the topmost frozen layer.
     fn commit(&mut self) {
         let parent = self.spec().frozen.last().unwrap().clone();
@@ -118,7 +172,12 @@ enum Step {
     Remove(usize),
     Commit,
     Flatten,
+    /// Onto the base it does not stand on.
     Rebase,
+    /// Packed, and made again of that.
+    Attach,
+    /// Copied, to be the base of an empty delta.
+    Import,
     Resize(u64),
     Compact,
 }
@@ -131,7 +190,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<usize>().prop_map(Step::Remove),
         2 => Just(Step::Commit),
         1 => Just(Step::Flatten),
-        1 => Just(Step::Rebase),
+        2 => Just(Step::Rebase),
+        1 => Just(Step::Attach),
+        1 => Just(Step::Import),
         2 => (1u64..260).prop_map(Step::Resize),
         1 => Just(Step::Compact),
     ]
@@ -165,12 +226,9 @@ fn take(chain: &mut Chain, engine: Engine, step: &Step) {
             chain.clone.spec.frozen.clear();
             chain.clone.spec.base = None;
         }
-        Step::Rebase => {
-            let below = over(chain.other.clone(), None);
-            chain.clone.open().rebase(&below, Pace::Full, &mut go).unwrap();
-            chain.models.drain(1..chain.models.len() - 1);
-            chain.clone.spec = StackSpec { delta: chain.clone.spec.delta.clone(), ..below };
-        }
+        Step::Rebase => chain.rebase(),
+        Step::Attach => chain.attach(),
+        Step::Import => chain.import(),
         Step::Resize(sectors) => {
             resize(&chain.clone.delta(), sectors * 512, true).unwrap();
             chain.top().resize(sectors as usize * 512, 0);

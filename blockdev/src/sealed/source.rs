@@ -7,6 +7,7 @@ use super::format::{BaseRef, Header};
 use crate::chain::Chain;
 use crate::delta::BLOCK;
 use crate::layers::{Layers, Place};
+use crate::owners::Owners;
 use crate::{Error, StackSpec};
 
 /// A disk whose owned blocks can be read, while nobody writes to it.
@@ -44,6 +45,11 @@ impl Owned {
     pub fn open(spec: &StackSpec) -> Result<Owned> {
         let chain = Chain::open(spec)?;
         let owners = chain.owners(spec.owners.as_deref())?;
+        Owned::over(chain, owners)
+    }
+
+    /// As [`open`](Owned::open), of layers that are open.
+    pub(crate) fn over(chain: Chain, owners: Owners) -> Result<Owned> {
         let base = base(&chain)?;
         let layers = Layers::new(chain, owners);
         let header = Header { size: layers.size(), base };

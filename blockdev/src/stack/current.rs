@@ -2,11 +2,12 @@
 //! them; each disk goes on to them when none of its own transfers is under way.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use crate::io::wakeup::Wakeup;
 use crate::layers::Layers;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The layers that operations which begin now use.
 #[derive(Debug)]

@@ -85,6 +85,8 @@ fn numbers_that_contradict_each_other_are_damage() {
     let lies: &[(usize, u64)] = &[
         (8, 1 | 8192 << 32),
         (32, 0),
+        (32, 1 << 32),
+        (32, u64::MAX),
         (40, 0),
         (40, 1000),
         (40, MAX_SIZE + 512),
@@ -101,6 +103,7 @@ fn numbers_that_contradict_each_other_are_damage() {
         (120, 9_998),
         (120, big + 1),
         (128, 10_001),
+        (168, u64::MAX),
     ];
     for &(at, value) in lies {
         let result = Header::decode(&with(at, &value.to_le_bytes()));
@@ -134,6 +137,17 @@ fn a_bitmap_sector_belongs_to_one_place_in_one_delta() {
     assert_eq!(newer.decode_sector(5, &bytes), Ok(Some(bits)));
     assert!(header.decode_sector(5, &newer.encode_sector(5, &bits)).is_err());
     assert_eq!(header.decode_sector(5, &[0; 512]), Ok(None));
+}
+
+#[test]
+fn generations_are_compared_to_the_last_there_is() {
+    let bits = [1; SECTOR_WORDS];
+    let old = header().encode_sector(0, &bits);
+    let last = Header { generation: MAX_GENERATION, ..header() };
+    assert_eq!(Header::decode(&last.encode()), Ok(last.clone()));
+    assert_eq!(last.decode_sector(0, &old), Ok(Some(bits)));
+    assert_eq!(last.decode_sector(0, &last.encode_sector(0, &bits)), Ok(Some(bits)));
+    assert!(header().decode_sector(0, &last.encode_sector(0, &bits)).is_err());
 }
 
 #[test]

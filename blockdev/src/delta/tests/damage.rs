@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::delta::{Delta, inspect};
+use crate::delta::{Delta, Header, MAX_SIZE, inspect};
 use crate::io::mem::{Image, MemStorage};
 use crate::testing::{Clone, import, pattern, writable, write};
 use crate::{Engine, Error, ErrorKind, Stack, StackSpec};
@@ -74,6 +74,36 @@ fn every_truncation_is_detected() {
         assert!(matches!(error, Error::Truncated { .. }), "{len}: {error:?}");
         assert_eq!(error.kind(), ErrorKind::Integrity);
     }
+}
+
+#[test]
+fn a_header_that_cannot_be_rewritten_any_more_stays_as_it_is() {
+    let (len, mut image) = in_memory(&used());
+    for sector in [0, 8] {
+        let header = Header::decode(&image[&sector]).unwrap();
+        let last = Header { generation: u32::MAX.into(), ..header };
+        image.insert(sector, Arc::new(last.encode()));
+    }
+    let storage = Arc::new(MemStorage::new(len, image.clone()));
+    let delta = Delta::load(Path::new("delta"), Arc::clone(&storage) as _).unwrap();
+    delta.freeze().unwrap_err();
+    assert!(storage.contents().1 == image);
+}
+
+#[test]
+fn a_file_of_8_eib_is_what_its_header_says() {
+    let (_, image) = in_memory(&used());
+    let longest = i64::MAX as u64;
+    load(longest, image.clone()).unwrap();
+    assert!(matches!(load(longest, Image::new()), Err(Error::NotADelta { .. })));
+    // The largest disk there is, whose bitmap is memory that nobody touches.
+    let header = Header::decode(&image[&0]).unwrap();
+    let (bitmap_capacity, size) = (header.bitmap_capacity, MAX_SIZE);
+    let small = Header { size, bitmap_capacity, ..header.clone() };
+    assert!(Header::decode(&small.encode()).is_err(), "its bitmap has no room");
+    let largest = Header::new(header.uuid, size, header.parent.clone()).encode();
+    let image = Image::from([(0, Arc::new(largest)), (8, Arc::new(largest))]);
+    assert_eq!(load(longest, image).unwrap().size(), size);
 }
 
 #[test]
