@@ -45,8 +45,13 @@ pub(super) fn life(letters: &[Letter], random: &mut Random) -> Result<usize, Str
 fn lives(letters: &[Letter], seed: u64, wanted: usize) -> usize {
     let mut random = Random(seed);
     let mut states = 0;
+    let mut told = 0;
     while states < wanted {
         states += life(letters, &mut random).unwrap();
+        if states / 250_000 > told {
+            told = states / 250_000;
+            println!("{states} of {wanted} states");
+        }
     }
     states
 }

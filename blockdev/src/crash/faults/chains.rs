@@ -3,15 +3,18 @@
 //! Then the error says what failed, the disk and its snapshots are what they were, whether or not
 //! what was not synced reaches the disk, and the operation can be done again.
 
+use std::sync::Arc;
+
 use super::FAULTS;
 use crate::crash::cut::{Cut, File};
 use crate::crash::letters::{Chain, Guest, Letter};
 use crate::crash::model::{Found, Model};
 use crate::crash::words::{running, switched_off, verify};
-use crate::crash::world::{Failing, Legal, Store, World};
+use crate::crash::world::{BASE, Failing, Legal, OTHER, Store, World, read};
+use crate::io::Storage;
 use crate::io::mem::Fault;
 use crate::testing::errno;
-use crate::{Error, Result};
+use crate::{Error, Result, Stack};
 
 /// What may fail. `Snapshot` and `Attach` make files, which may fail, too.
 const CHANGES: [Chain; 11] = [
@@ -105,9 +108,9 @@ fn check_told(error: &Error, fault: Fault, when: &str) {
     let first: &(dyn std::error::Error + 'static) = error;
     let causes: Vec<_> = std::iter::successors(Some(first), |error| error.source()).collect();
     let text: Vec<String> = causes.iter().map(ToString::to_string).collect();
-    let named = text
-        .iter()
-        .any(|text| ["file-", "base-", "new", "delta"].iter().any(|name| text.contains(name)));
+    let named = text.iter().any(|text| {
+        ["file-", "base-", "layer-", "new", "delta"].iter().any(|name| text.contains(name))
+    });
     assert!(named, "{when}: no file is named: {text:?}");
     let wanted = match fault {
         Fault::Errno(errno) => Some(errno),
@@ -138,6 +141,41 @@ fn attempt(before: &Left, change: &Chain, file: usize, call: u64, fault: Fault) 
         Left::of(&mut world, false).unwrap_or_else(|what| panic!("{when}, and done again: {what}"));
     }
     made
+}
+
+/// Opens and reads all of a disk when a call to a file fails; whether the call was made.
+fn open(before: &Left, file: usize, call: u64, fault: Fault) -> bool {
+    let when = format!("opening with {fault:?} in call {call} to file {file}");
+    let storages = switched_off(before.files.clone());
+    storages[file].fail(call, fault);
+    let world = World::new();
+    let base = &world.bases[BASE];
+    let [bottom @ .., top] = &storages[OTHER + 1..] else { panic!("it is deep") };
+    let frozen: Vec<Arc<dyn Storage>> = bottom.iter().map(|it| Arc::clone(it) as _).collect();
+    let opened = Stack::from_storages(
+        base,
+        Arc::clone(&storages[BASE]) as _,
+        &frozen,
+        Some(Arc::clone(top) as _),
+    );
+    match opened.and_then(|stack| read(&stack.current.get())) {
+        Ok(found) => {
+            before.legal.model.check(&found).unwrap_or_else(|what| panic!("{when}: {what}"))
+        }
+        Err(error) => check_told(&error, fault, &when),
+    }
+    storages[file].calls() > call
+}
+
+#[test]
+fn any_failing_call_of_opening_and_reading_a_chain_is_told() {
+    let before = deep();
+    for file in 0..before.files.len() {
+        let calls = (0..).take_while(|&call| {
+            FAULTS.map(|fault| open(&before, file, call, fault)).contains(&true)
+        });
+        println!("{} calls to file {file}", calls.count());
+    }
 }
 
 #[test]
