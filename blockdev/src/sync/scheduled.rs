@@ -1,9 +1,9 @@
 //! std's locks and atomics, which leave it to shuttle who goes on where a schedule is being tried.
 //!
 //! Shuttle's own work nowhere else; with these the same build of the tests does both. Everybody who
-//! waits looks again whenever something has happened that anybody may wait for, so a wakeup that
-//! the code forgets is not made good by that: what it would have told is looked for, not the telling.
-//! Where all wait, shuttle says so.
+//! waits looks again whenever anything has happened, but for what was to wake it: the lock free, the
+//! condition variable notified, the descriptor readable. So a wakeup that the code forgets is not
+//! made good, and where all wait shuttle says so.
 
 use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
