@@ -26,7 +26,10 @@ struct Pair {
 /// Everything in the page cache.
 pub fn measure(rounds: usize) -> Result<Report> {
     let (dir, mut report) = (tempfile::tempdir()?, Report::default());
-    let pairs = [1, 32].map(|layers| Pair::create(&dir, layers));
+    // QEMU takes any lock for one of its own, so each side has a base.
+    let bases = ["ours", "qemu"].map(|side| dir.path().join(side));
+    bases.iter().try_for_each(|base| raw::create(base, true).map(drop))?;
+    let pairs = [1, 32].map(|layers| Pair::create(&dir, &bases, layers));
     let pairs = pairs.into_iter().collect::<Result<Vec<_>>>()?;
     rustix::fs::sync();
     for protocol in Protocol::ALL {
@@ -44,17 +47,12 @@ pub fn measure(rounds: usize) -> Result<Report> {
 }
 
 impl Pair {
-    fn create(dir: &TempDir, layers: u64) -> Result<Pair> {
-        // QEMU takes any lock for one of its own, so each side has a base.
-        let base = |side| dir.path().join(format!("{side}-base-{layers}"));
-        let [ours, theirs] = ["ours", "qemu"].map(base);
-        raw::create(&ours, true)?;
-        raw::create(&theirs, true)?;
+    fn create(dir: &TempDir, [ours, theirs]: &[PathBuf; 2], layers: u64) -> Result<Pair> {
         let place = |side| dir.path().join(format!("{side}-{layers}"));
         Ok(Pair {
             layers,
-            ours: Chain::create(place("ours"), &ours, layers)?,
-            theirs: qemu::create_chain(&place("qemu"), &theirs, layers)?,
+            ours: Chain::create(place("ours"), ours, layers)?,
+            theirs: qemu::create_chain(&place("qemu"), theirs, layers)?,
         })
     }
 

@@ -11,6 +11,7 @@ use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::client::Client;
@@ -27,6 +28,7 @@ pub struct Machine {
     free: Vec<u16>,
     kick: EventFd,
     call: EventFd,
+    called: Epoll,
     _frontend: Frontend,
 }
 
@@ -48,7 +50,10 @@ impl Machine {
         let range = (GuestAddress(0), usize::try_from(LEN)?, Some(FileOffset::new(file, 0)));
         let memory = GuestMemoryMmap::from_ranges_with_files([range])?;
         let free = (0..u16::try_from(depth)?).collect();
-        Ok(Machine { ring: Ring::new(memory), free, kick, call, _frontend: frontend })
+        let called = Epoll::new()?;
+        let event = EpollEvent::new(EventSet::IN, 0);
+        called.ctl(ControlOperation::Add, call.as_raw_fd(), event)?;
+        Ok(Machine { ring: Ring::new(memory), free, kick, call, called, _frontend: frontend })
     }
 
     /// Does `count` requests.
@@ -86,9 +91,16 @@ impl Machine {
                     self.free.push(slot);
                     return Ok(1);
                 }
-                None => drop(self.call.read()?),
+                None => self.wait_for_call()?,
             }
         }
+    }
+
+    fn wait_for_call(&self) -> Result<()> {
+        // A device may have made the descriptor it shares one that does not wait.
+        self.called.wait(-1, &mut [EpollEvent::default()])?;
+        self.call.read()?;
+        Ok(())
     }
 }
 
