@@ -20,7 +20,7 @@ pub fn writes(rounds: usize) -> Result<Report> {
     let work: Work = (8192, |client, count, at| client.run(Kind::Write, count, at));
     for protocol in Protocol::ALL {
         for depth in [1, 16] {
-            let figure = format!("{protocol}: 4 KiB writes, {depth} in flight [kIOPS]");
+            let figure = format!("{protocol} writes, QD {depth} [kIOPS]");
             let all = contenders(&bases, protocol, depth, work);
             race(&mut report, &figure, rounds, Cost::kiops, all)?;
         }
@@ -32,7 +32,7 @@ pub fn flushes(rounds: usize) -> Result<Report> {
     let (bases, mut report) = (Bases::new()?, Report::default());
     let work: Work = (200, |client, count, at| client.flushed(count, at));
     for protocol in Protocol::ALL {
-        let figure = format!("{protocol}: write and flush a new block [us]");
+        let figure = format!("{protocol} write and flush [us]");
         race(&mut report, &figure, rounds, Cost::us, contenders(&bases, protocol, 1, work))?;
     }
     Ok(report)

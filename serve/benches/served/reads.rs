@@ -35,11 +35,10 @@ pub fn measure(rounds: usize) -> Result<Report> {
     for protocol in Protocol::ALL {
         for depth in [1, 16] {
             for pair in &pairs {
-                let figure =
-                    format!("{protocol}: 4 KiB reads, {} deep, {depth} in flight", pair.layers);
+                let figure = format!("{protocol} reads, {} deep, QD {depth} [kIOPS]", pair.layers);
                 let all = pair.contenders(protocol, depth)?;
                 let all = all.into_iter().map(Contender::twice).collect();
-                race(&mut report, &format!("{figure} [kIOPS]"), rounds, Cost::kiops, all)?;
+                race(&mut report, &figure, rounds, Cost::kiops, all)?;
             }
         }
     }

@@ -8,6 +8,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
+use virtio_bindings::virtio_blk::VIRTIO_BLK_F_FLUSH;
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
@@ -118,7 +119,9 @@ impl Client for Machine {
 fn negotiate(frontend: &mut Frontend) -> Result<()> {
     frontend.set_owner()?;
     let protocol = VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
-    let wanted = 1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_EVENT_IDX | protocol;
+    // A device whose driver does not flush has to make each write durable by itself.
+    let bits = [VIRTIO_F_VERSION_1, VIRTIO_RING_F_EVENT_IDX, VIRTIO_BLK_F_FLUSH];
+    let wanted = bits.into_iter().fold(protocol, |features, bit| features | 1 << bit);
     let features = frontend.get_features()? & wanted;
     if features != wanted {
         return Err(format!("the device has only features {features:#x}").into());
