@@ -8,7 +8,7 @@ use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use serde::{Deserialize, Serialize};
 
-use crate::output::paint::Mark;
+use crate::output::{self, paint::Mark};
 
 /// Exit codes. 120 to 123 are a machine's own ends, see [`vmm::Exit::status`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,9 +241,9 @@ pub fn report(error: &anyhow::Error) -> u8 {
 }
 
 fn print(error: &anyhow::Error) {
-    anstream::eprintln!("{} {}", Mark::Bad.painted("offshoot:"), text(error));
+    output::tell(&format!("{} {}\n", Mark::Bad.painted("offshoot:"), text(error)));
     if let Some(hint) = hint(error) {
-        anstream::eprintln!("{} {hint}", Mark::Notable.painted("try:"));
+        output::tell(&format!("{} {hint}\n", Mark::Notable.painted("try:")));
     }
 }
 

@@ -20,8 +20,6 @@ mod terminal;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     limits::raise();
     // A monitor is this program, too, and has no time for a command line.
@@ -30,7 +28,7 @@ fn main() -> ExitCode {
         return duty.perform();
     }
     cmd::answer_shell();
-    let cli = args::Cli::parse();
+    let cli = args::Cli::of_this_process();
     log_to_stderr(&cli.global.log);
     output::choose_colors(cli.global.color);
     match cmd::perform(cli) {

@@ -5,6 +5,8 @@ use std::os::fd::AsFd;
 
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 
+use crate::output;
+
 /// The terminal on stdin in raw mode. Dropping it puts the terminal back.
 pub struct Raw {
     before: Termios,
@@ -47,7 +49,7 @@ pub fn confirm(question: &str) -> io::Result<Option<bool>> {
     if !isatty(&stdin) {
         return Ok(None);
     }
-    eprint!("{question} [y/N] ");
+    output::tell(&format!("{question} [y/N] "));
     let mut answer = String::new();
     stdin.read_line(&mut answer)?;
     Ok(Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")))

@@ -10,9 +10,10 @@ pub mod reference;
 mod upkeep;
 pub mod value;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::store::Name;
 
@@ -31,6 +32,37 @@ pub struct Cli {
     pub global: Global,
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+/// The verbs that scripts say by the hundred, and what each takes.
+const FREQUENT: [(&str, fn(Command) -> Command); 7] = [
+    ("clone", Clone::augment_args),
+    ("ls", List::augment_args),
+    ("reset", Reset::augment_args),
+    ("rm", Rm::augment_args),
+    ("run", Run::augment_args),
+    ("start", Start::augment_args),
+    ("tree", Tree::augment_args),
+];
+
+impl Cli {
+    /// What this process was asked for; it ends here where that makes no sense.
+    pub fn of_this_process() -> Cli {
+        let words: Vec<_> = std::env::args_os().collect();
+        Cli::frequent(&words).unwrap_or_else(|| Cli::parse_from(words))
+    }
+
+    /// What is asked for, where that is one of the frequent verbs: describing all the others to
+    /// clap would take a third of the time they take. Whatever else there is to say, be it help or
+    /// what is wrong, the whole description is for.
+    fn frequent(words: &[OsString]) -> Option<Cli> {
+        let first = words.get(1)?;
+        let (verb, describe) = FREQUENT.iter().find(|(verb, _)| first == verb)?;
+        let verb = describe(Command::new(*verb));
+        let command = Global::augment_args(Command::new("offshoot")).subcommand(verb);
+        let mut matches = command.try_get_matches_from(words).ok()?;
+        Cli::from_arg_matches_mut(&mut matches).ok()
+    }
 }
 
 const EXIT_CODES: &str = "\
@@ -228,5 +260,28 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn frequent_verbs_are_understood_as_all_are_and_nothing_else_is() {
+        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        for text in [
+            "offshoot clone debian web -n 3 --label a=b --root /x --ephemeral",
+            "offshoot ls --format json -q --color always",
+            "offshoot reset -f web db",
+            "offshoot rm --cascade web --log debug",
+            "offshoot run debian --rm --timeout 5s",
+            "offshoot start web --cmdline x",
+            "offshoot tree",
+        ] {
+            let all = Cli::try_parse_from(words(text)).expect(text);
+            let quick = Cli::frequent(&words(text)).expect(text);
+            assert_eq!(format!("{quick:?}"), format!("{all:?}"));
+        }
+        for text in
+            ["offshoot", "offshoot clone", "offshoot rm --help", "offshoot ls x", "offshoot df"]
+        {
+            assert!(Cli::frequent(&words(text)).is_none(), "{text}");
+        }
     }
 }

@@ -28,7 +28,9 @@ pub fn clone(app: &App, args: args::Clone) -> Result<()> {
     let clones = clones.context(cannot)?;
     if clones.of_running && !app.quiet {
         let source = &request.source;
-        eprintln!("offshoot: {source} is running: its disk was cloned as a power cut leaves it");
+        output::tell(&format!(
+            "offshoot: {source} is running: its disk was cloned as a power cut leaves it\n"
+        ));
     }
     let vms = clones.vms;
     if app.style == Style::Json {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use super::App;
 use crate::console::{Pump, Signals};
 use crate::monitor;
+use crate::output;
 use crate::store::Name;
 use crate::terminal::Raw;
 
@@ -20,7 +21,7 @@ pub fn console(app: &App, name: &Name) -> Result<()> {
     let signals = Signals::catch()?;
     let raw = Raw::enter().context("cannot use the terminal")?;
     if raw.is_some() && !app.quiet {
-        eprint!("attached to {name}; ~. detaches\r\n");
+        output::tell(&format!("attached to {name}; ~. detaches\r\n"));
     }
     Pump::new(&console, &signals, raw.is_some()).run(None)?;
     drop(raw);

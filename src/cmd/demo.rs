@@ -134,7 +134,8 @@ fn clone(store: &mut Store, image: &Image, count: u32) -> Result<Vec<Ship>> {
 
 fn keep(dir: TempDir) {
     let path = dir.keep();
-    eprintln!("kept: OFFSHOOT_ROOT={} offshoot ls", path.join("store").display());
+    let store = path.join("store");
+    output::tell(&format!("kept: OFFSHOOT_ROOT={} offshoot ls\n", store.display()));
 }
 
 /// Longer than any guest of the demo takes, even on a busy host.

@@ -11,6 +11,7 @@ use crate::args;
 use crate::console::{Event, Pump, Signals};
 use crate::failure::{Code, Failure};
 use crate::monitor::{self, Monitor, Settings, State};
+use crate::output;
 use crate::store::clone::Names;
 use crate::store::{Away, Image, Store, Vm};
 use crate::terminal::Raw;
@@ -79,7 +80,7 @@ fn attend(
         Event::Closed => status(vm),
         Event::Left | Event::Signal => Ok(Code::Interrupted as u8),
         Event::Deadline => {
-            eprintln!("offshoot: {} was stopped: its time was up", vm.record.name);
+            output::tell(&format!("offshoot: {} was stopped: its time was up\n", vm.record.name));
             Ok(Code::Timeout as u8)
         }
     }
@@ -106,7 +107,7 @@ fn status(vm: &Vm) -> Result<u8> {
         return Err(report.into());
     }
     if !end.is_orderly() {
-        eprintln!("offshoot: {}: {}", vm.record.name, end.describe());
+        output::tell(&format!("offshoot: {}: {}\n", vm.record.name, end.describe()));
     }
     Ok(end.status)
 }

@@ -169,8 +169,10 @@ fn rm(app: &App, args: &SnapshotRm) -> Result<()> {
     });
     let gone = removed.with_context(|| format!("cannot remove {name}@{snapshot}"))?;
     if !gone && !app.quiet {
-        eprintln!("offshoot: a running VM has {name}@{snapshot} open; its space comes back later");
-        eprintln!("try: offshoot prune, when that VM does not run");
+        output::tell(&format!(
+            "offshoot: a running VM has {name}@{snapshot} open; its space comes back later\n\
+             try: offshoot prune, when that VM does not run\n"
+        ));
     }
     Ok(())
 }

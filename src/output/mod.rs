@@ -43,6 +43,12 @@ pub fn print(text: &str) -> Result<()> {
     write(anstream::stdout().lock(), text.as_bytes())
 }
 
+/// Says something beside the results, on stderr. That nobody listens any more is no failure, and
+/// neither is that there is no room where it goes to.
+pub fn tell(text: &str) {
+    let _ = anstream::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Prints bytes on stdout as they are.
 ///
 /// # Errors

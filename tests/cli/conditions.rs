@@ -4,11 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::common::kvm;
 use crate::common::store::{Store, finish};
-use crate::support::{Tmpfs, fails, root, state, tiny, tiny_in};
+use crate::support::{Tmpfs, fails, root, state, text, tiny, tiny_in};
 
 /// Nobody's user and group.
 const NOBODY: u32 = 65534;
@@ -100,6 +100,24 @@ fn two_stores_with_the_same_names_do_not_see_each_other() {
     assert_eq!(state(&other, "web"), "running");
     of_other(&["pause", "web"]);
     of_other(&["stop", "--force", "web"]);
+}
+
+#[test]
+fn what_cannot_be_said_on_stderr_changes_no_result() {
+    let store = tiny();
+    let base = store.folder().join("base.raw");
+    let remark = ["image", "import", text(&base), "--name", "again", "--format", "raw"];
+    for (command, code) in [(&["start", "nosuch"][..], 3), (&["nosuch"], 2), (&remark, 0)] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let full = fs::File::options().write(true).open("/dev/full").expect("it is there");
+        for stderr in [Stdio::from(full), Stdio::from(writer)] {
+            let mut unheard = store.command(command);
+            unheard.stderr(stderr);
+            assert_eq!(finish(unheard).status.code(), Some(code), "{command:?}");
+            finish(store.command(["image", "rm", "again"]));
+        }
+    }
 }
 
 #[test]

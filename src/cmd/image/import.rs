@@ -35,7 +35,7 @@ pub fn import(app: &App, args: args::Import, formats: &[Format]) -> Result<()> {
     };
     let record = import().context(cannot)?.record;
     if let Some(found) = record.found.as_ref().filter(|_| !app.quiet) {
-        eprintln!("offshoot: {}: {}", record.name, describe(found));
+        output::tell(&format!("offshoot: {}: {}\n", record.name, describe(found)));
     }
     match app.style {
         Style::Json => output::print_json(&record),

@@ -34,7 +34,7 @@ fn remove(app: &App, args: &args::Rm, names: &str) -> Result<Cascade> {
     let nothing_else = all.vms.len() + all.images.len() <= args.names.len();
     if !(nothing_else && all.snapshots.is_empty()) {
         if !app.quiet {
-            anstream::eprint!("{}", lay_out(&all, &views));
+            output::tell(&lay_out(&all, &views));
         }
         if !args.force {
             confirm(&all, names)?;
