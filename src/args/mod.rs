@@ -34,8 +34,11 @@ pub struct Cli {
     pub verb: Verb,
 }
 
-/// The verbs that scripts say by the hundred, and what each takes.
-const FREQUENT: [(&str, fn(Command) -> Command); 7] = [
+/// Says what a verb takes.
+type Describe = fn(Command) -> Command;
+
+/// The verbs that scripts say by the hundred.
+const FREQUENT: [(&str, Describe); 7] = [
     ("clone", Clone::augment_args),
     ("ls", List::augment_args),
     ("reset", Reset::augment_args),
