@@ -128,10 +128,9 @@ fn a_running_vm_ends_what_needs_it_stopped_with_4() {
     let idle = ["--memory=64M", "--cmdline=offshoot.do=idle", "--start"];
     store.ok(["clone", "tiny", "web"].into_iter().chain(idle));
     let socket = format!("disk serve web --nbd {}/x", text(store.folder()));
-    let output = format!("export web -o {}/y", text(store.folder()));
     let commands = ["rm web", "reset web"];
     all_fail(&store, 4, "it is running", "offshoot stop web", &commands);
-    for words in ["start web", &socket, &output] {
+    for words in ["start web", &socket] {
         let said = fails(4, store.command(words.split(' ')));
         assert!(said.contains("web: it is running (process "), "{said}");
     }
