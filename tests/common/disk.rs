@@ -20,7 +20,12 @@ pub fn assert_clean(store: &Store, name: &str) {
 /// The same for a disk whose machine was killed: first its journal is replayed, as a kernel that
 /// mounts it would do.
 pub fn assert_clean_after_replay(store: &Store, name: &str) {
-    let raw = flat(store, name);
+    assert_partition_clean_after_replay(store, name, 0);
+}
+
+/// The same where the file system begins at this byte of the disk.
+pub fn assert_partition_clean_after_replay(store: &Store, name: &str, at: u64) {
+    let raw = flat_from(store, name, at);
     e2fsck("-pEjournal_only", &raw);
     e2fsck("-fn", &raw);
 }
@@ -40,17 +45,22 @@ fn e2fsck(flags: &str, raw: &Path) {
 
 /// Copies the disk of `name` into a raw file beside the store.
 pub fn flat(store: &Store, name: &str) -> PathBuf {
+    flat_from(store, name, 0)
+}
+
+/// The same, from this byte of the disk to its end.
+fn flat_from(store: &Store, name: &str, at: u64) -> PathBuf {
     let to = store.folder().join(name).with_extension("raw");
     let file = File::create(&to).expect("a file in the store's folder");
     let stack = store.inspect(name)["spec"]["disks"][0]["stack"].clone();
-    copy(&serde_json::from_value(stack).expect("it has a disk"), file);
+    copy(&serde_json::from_value(stack).expect("it has a disk"), at, file);
     to
 }
 
-fn copy(from: &StackSpec, mut to: File) {
+fn copy(from: &StackSpec, start: u64, mut to: File) {
     let stack = Stack::open(from).expect("a machine that does not run leaves a disk that opens");
     let mut disk = stack.disk(Engine::Sync).expect("the synchronous engine is always there");
-    for at in (0..stack.size()).step_by(usize::try_from(STEP).expect("it is small")) {
+    for at in (start..stack.size()).step_by(usize::try_from(STEP).expect("it is small")) {
         let len = STEP.min(stack.size() - at);
         to.write_all(&read(&mut *disk, at, len)).expect("there is room");
     }

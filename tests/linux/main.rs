@@ -31,7 +31,7 @@ macro_rules! cases {
 }
 
 const CASES: [(&str, Case); 15] = cases![
-    distro::debian_image_boots_to_a_login_and_clones_keep_apart,
+    distro::debian_boots_to_a_login_and_work_in_a_clone_is_its_own_and_outlives_it,
     disk::clones_keep_their_writes_on_one_vcpu,
     disk::clones_keep_their_writes_on_two_vcpus,
     disk::synced_files_survive_a_killed_monitor,

@@ -34,10 +34,27 @@ impl<'a> User<'a> {
     /// Starts a clone, whose guest calls itself `host`.
     pub fn start(store: &'a Store, name: &'a str, host: &'a str) -> User<'a> {
         store.ok(["start", name]);
+        User::attach(store, name, host)
+    }
+
+    fn attach(store: &'a Store, name: &'a str, host: &'a str) -> User<'a> {
         let mut console = store.command(["console", name]);
         let mut console = console.stdin(Stdio::piped()).spawn().expect("offshoot starts");
         let keys = console.stdin.take().expect("it is piped");
         User { store, name, host, screen: Follower::new(store, name), console, keys }
+    }
+
+    /// Starts a clone with a shell in place of systemd, which takes half of a boot: in root's home,
+    /// on a disk that is not written to.
+    pub fn start_without_init(store: &'a Store, name: &'a str) -> User<'a> {
+        let spec = &store.inspect(name)["spec"]["boot"]["cmdline"];
+        let words = format!("{} init=/bin/bash", spec.as_str().expect("it boots"));
+        store.ok(["start", name, "--cmdline", &words]);
+        let mut user = User::attach(store, name, "(none)");
+        user.says("root@(none):");
+        user.types("HOME=/root; cd");
+        user.awaits_prompt();
+        user
     }
 
     /// Logs in as root.
@@ -49,26 +66,49 @@ impl<'a> User<'a> {
         self.awaits_prompt();
     }
 
+    #[track_caller]
     fn awaits_prompt(&mut self) {
-        self.screen.wait_for_words(&format!("root@{}:~# ", self.host));
+        self.says(&format!("root@{}:~# ", self.host));
     }
 
     fn types(&mut self, line: &str) {
         writeln!(self.keys, "{line}").expect("its console reads");
     }
 
-    /// Has the shell run a command, which says these words. What is typed is echoed: the words
-    /// themselves must not be in it.
-    pub fn runs(&mut self, command: &str, words: &str) {
+    /// Waits until these words are on the screen.
+    #[track_caller]
+    fn says(&mut self, words: &str) {
+        self.screen.wait_for_words(words);
+    }
+
+    /// Has the shell begin with a command, which soon says these words. What is typed is echoed:
+    /// the words themselves must not be in it.
+    #[track_caller]
+    pub fn begins(&mut self, command: &str, words: &str) {
         assert!(!command.contains(words), "its echo would do");
         self.types(command);
-        self.screen.wait_for_words(words);
+        self.says(words);
+    }
+
+    /// Has the shell run a command, which says these words, to its end.
+    #[track_caller]
+    pub fn runs(&mut self, command: &str, words: &str) {
+        self.begins(command, words);
         self.awaits_prompt();
     }
 
     /// Shuts the machine down in an orderly way.
-    pub fn powers_off(mut self) {
-        self.types("poweroff");
+    pub fn powers_off(self) {
+        self.ends_by("poweroff");
+    }
+
+    /// Powers it off as it is.
+    pub fn cuts_the_power(self) {
+        self.ends_by("poweroff -ff");
+    }
+
+    fn ends_by(mut self, command: &str) {
+        self.types(command);
         assert_eq!(self.store.ok(["wait", "--quiet", self.name]), "0\n");
         drop(self.keys);
         assert!(self.console.wait().expect("it ends with its machine").success());
