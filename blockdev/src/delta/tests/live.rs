@@ -1,9 +1,7 @@
-//! Deltas in files: what they cost, who may open them, what survives a killed process.
+//! Deltas in files: what they cost, and who may open them.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -11,8 +9,8 @@ use uuid::Uuid;
 use crate::base::{Base, Identity};
 use crate::delta::{Delta, Parent, create, create_in, inspect};
 use crate::io::mem::{Fault, Image, MemStorage};
-use crate::testing::{Clone, ENGINES, long, pattern, read, run, write};
-use crate::{Buffers, Engine, Error, ErrorKind, Op, Stack, StackSpec, Tag};
+use crate::testing::{Clone, ENGINES, pattern, read, run, write};
+use crate::{Engine, ErrorKind, Op, Stack, StackSpec};
 
 /// A sparse base of `size` bytes, whose digest nobody asks for.
 fn sparse(size: u64) -> (tempfile::TempDir, Base) {
@@ -97,64 +95,6 @@ fn one_base_is_read_by_many_at_once() {
     for stack in &stacks {
         let mut disk = stack.disk(Engine::Uring).unwrap();
         assert_eq!(read(&mut *disk, 0, 39_936).unwrap(), pattern(40_000, 1)[..39_936]);
-    }
-}
-
-/// What [`as_child`] is to do, in a process of its own.
-const CHILD: &str = "BLOCKDEV_TEST_CHILD";
-
-/// Opens the clone in another process and returns when it has it.
-fn child(clone: &Clone) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "delta::tests::live::as_child", "--nocapture"])
-        .env(CHILD, serde_json::to_string(&clone.spec).unwrap())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-    let ready = lines.map_while(Result::ok).any(|line| line.ends_with("flushed"));
-    assert!(ready, "the child ended early");
-    child
-}
-
-/// Not a test of its own: in a child process it writes, flushes, says so, and goes on writing.
-#[test]
-fn as_child() {
-    let Ok(spec) = std::env::var(CHILD) else { return };
-    let stack = Stack::open(&serde_json::from_str(&spec).unwrap()).unwrap();
-    let mut disk = stack.disk(Engine::Uring).unwrap();
-    write(&mut *disk, 0, &[7; 16_384]).unwrap();
-    run(&mut *disk, Op::Flush).unwrap();
-    println!("flushed");
-    let mut done = Vec::new();
-    for tag in 0.. {
-        let at = 16_384 + tag % 12 * 4096;
-        disk.submit(Op::Write { at, from: Buffers::from_vec(vec![9; 4096]) }, Tag(tag));
-        disk.poll(&mut done).unwrap();
-        done.clear();
-    }
-}
-
-#[test]
-fn a_delta_open_in_another_process_is_busy_and_free_when_that_is_killed() {
-    let clone = Clone::new(&pattern(40_000, 1), 65_536);
-    for _ in 0..if long() { 300 } else { 10 } {
-        let mut child = child(&clone);
-        let busy = Stack::open(&clone.spec).unwrap_err();
-        assert!(matches!(&busy, Error::Busy { path } if *path == clone.delta()), "{busy:?}");
-        assert_eq!(busy.kind(), ErrorKind::Busy);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        // At once: the ring that the kernel has yet to take apart does not keep the lock.
-        let stack = Stack::open(&clone.spec).unwrap();
-        let mut disk = stack.disk(Engine::Uring).unwrap();
-        assert_eq!(read(&mut *disk, 0, 16_384).unwrap(), [7; 16_384], "what was flushed is there");
-        let rest = read(&mut *disk, 16_384, 49_152).unwrap();
-        let mut expected = pattern(40_000, 1);
-        expected.resize(65_536, 0);
-        for (found, base) in rest.chunks(512).zip(expected[16_384..].chunks(512)) {
-            assert!(found == base || found == [9; 512], "neither old nor new");
-        }
     }
 }
 
