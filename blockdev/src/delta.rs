@@ -13,6 +13,7 @@ pub(crate) mod load;
 mod merge;
 mod ranges;
 mod rewrite;
+mod window;
 
 use std::fs::{self, File};
 use std::io;

@@ -309,7 +309,7 @@ impl Header {
         index: u64,
         bytes: &SectorBytes,
     ) -> Result<Option<SectorBits>, &'static str> {
-        if bytes.iter().all(|&byte| byte == 0) {
+        if *bytes == [0; SECTOR_LEN] {
             return Ok(None);
         }
         let raw: &RawSector = zerocopy::transmute_ref!(bytes);

@@ -11,11 +11,12 @@ use std::sync::{Arc, OnceLock};
 
 use super::bitmap::{Bitmap, Snapshot};
 use super::commit::Commits;
-use super::format::{BLOCK, Header, SECTOR_LEN, State};
+use super::format::{BLOCK, Header, SECTOR_BLOCKS, SECTOR_LEN, State};
 use super::gate::{Gate, Pass};
 use super::load;
 use super::ranges::{RangeGuard, RangeLocks};
 use super::rewrite::rewrite;
+use super::window::Windows;
 use crate::buffers::Buffers;
 use crate::error::ErrorKind;
 use crate::io::wakeup::Wakeup;
@@ -26,9 +27,6 @@ use crate::seeded::{Bug, seeded, taken_late};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::{Error, Result};
 
-/// Bitmap sectors written at once.
-const SECTORS_AT_ONCE: usize = 128;
-
 pub(crate) struct Delta {
     path: PathBuf,
     storage: Arc<dyn Storage>,
@@ -37,6 +35,7 @@ pub(crate) struct Delta {
     size: AtomicU64,
     /// Also of blocks that the disk may grow by.
     bitmap: Bitmap,
+    windows: Windows,
     locks: Arc<RangeLocks>,
     commits: Commits,
     gate: Arc<Gate>,
@@ -69,13 +68,18 @@ impl Delta {
         let header = load::header(&*storage, path)?;
         let bitmap =
             Bitmap::new(header.most_blocks()).map_err(|_| Error::Memory { path: path.into() })?;
-        load::bitmap(&*storage, path, &header, false, |sector, bits| bitmap.load(sector, bits))?;
+        let windows = Windows::default();
+        load::bitmap(&*storage, path, &header, false, |sector, bits| {
+            windows.insert(sector);
+            bitmap.load(sector, bits);
+        })?;
         Ok(Delta {
             path: path.into(),
             storage,
             size: AtomicU64::new(header.size),
             header,
             bitmap,
+            windows,
             locks: Arc::default(),
             commits: Commits::default(),
             gate: Arc::default(),
@@ -266,16 +270,23 @@ impl Delta {
     }
 
     fn write_bitmap(&self, taken: &[Snapshot]) -> Result<()> {
-        let mut bytes = Vec::with_capacity(taken.len().min(SECTORS_AT_ONCE) * SECTOR_LEN);
-        let adjacent = |a: &Snapshot, b: &Snapshot| a.sector + 1 == b.sector;
-        for run in taken.chunk_by(adjacent).flat_map(|run| run.chunks(SECTORS_AT_ONCE)) {
+        let sectors = self.blocks().div_ceil(SECTOR_BLOCKS);
+        let mut bytes = Vec::new();
+        for span in self.windows.spans(taken, sectors) {
             bytes.clear();
-            for snapshot in run {
-                bytes.extend(self.header.encode_sector(snapshot.sector, &snapshot.bits));
+            let mut taken = span.taken.iter().peekable();
+            for sector in span.sectors.clone() {
+                match taken.next_if(|snapshot| snapshot.sector == sector) {
+                    Some(snapshot) => {
+                        bytes.extend(self.header.encode_sector(sector, &snapshot.bits))
+                    }
+                    None => bytes.extend([0; SECTOR_LEN]),
+                }
             }
-            let at = self.header.sector_at(run[0].sector);
+            let at = self.header.sector_at(span.sectors.start);
             let result = self.storage.write_all_at(&bytes, at);
             result.map_err(|error| self.write_failed(error, at))?;
+            self.windows.insert(span.sectors.start);
         }
         Ok(())
     }

@@ -298,7 +298,10 @@ impl Storage for MemStorage {
         from.copy_to(&mut bytes);
         let sectors = bytes.as_chunks::<SECTOR_LEN>().0;
         let contents = |sector: &[u8; _]| (*sector != [0; _]).then(|| Arc::new(*sector));
-        let sectors = (at / SECTOR..).zip(sectors.iter().map(contents)).collect();
+        let sectors = (at / SECTOR..).zip(sectors.iter().map(contents));
+        // What is a hole already stays one, as where one is punched.
+        let sectors = sectors.filter(|(at, new)| new.is_some() || state.image.contains_key(at));
+        let sectors = sectors.collect();
         self.store(&mut state, sectors);
         state.len = state.len.max(at + len as u64);
         Ok(len)
