@@ -32,6 +32,8 @@ use crate::{Disk, Done, Error, Op, Result, Tag};
 
 /// Submission entries; as many are with the kernel at most, so completions always have room.
 const ENTRIES: u32 = 128;
+/// Of a write that others may wait for, in bytes.
+const SMALL: usize = 64 << 10;
 /// More than the kernel moves in one call, whatever is asked.
 const LARGEST: usize = 1 << 30;
 
@@ -77,7 +79,7 @@ pub(crate) struct UringDisk {
     done: Vec<Done>,
     /// Kept for its capacity.
     answers: Vec<(u64, i32)>,
-    /// Of a single write, and of a single job for the worker.
+    /// Of writes, and of a single job for the worker.
     quick_writes: Quick,
     quick_jobs: Quick,
     /// Why the ring can be used no more.
@@ -241,28 +243,34 @@ impl UringDisk {
         self.queued.push_back(key);
     }
 
-    /// Moves the only transfer there is without the ring, where that should need no waiting: two
-    /// system calls less.
-    fn move_lone(&mut self) {
-        let (0, 1, Some(&key)) = (self.running, self.queued.len(), self.queued.front()) else {
-            return;
-        };
+    /// Moves without the ring what should need no waiting: the only transfer there is, which saves
+    /// two system calls, and small writes, which the kernel would hand to a thread on filesystems
+    /// that do not promise to write without waiting (ext4).
+    fn move_at_once(&mut self) {
+        let lone = self.running == 0 && self.queued.len() == 1;
+        for _ in 0..self.queued.len() {
+            let Some(key) = self.queued.pop_front() else { return };
+            match self.moved_at_once(key, lone) {
+                Some(moved) => self.complete(key, moved),
+                None => self.queued.push_back(key),
+            }
+        }
+    }
+
+    /// What came of moving transfer `key` here and now, where that was tried.
+    fn moved_at_once(&mut self, key: usize, lone: bool) -> Option<io::Result<usize>> {
         let transfer = &self.transfers[key];
         let Flight { buffers, write, .. } = &self.flights[transfer.flight];
         let storage = self.layers.storage(transfer.layer);
         let (rest, at) = (transfer.rest.clone(), transfer.offset);
-        let moved = match write {
+        match write {
             // Whatever is wrong, the ring will tell.
-            None => storage.read_now(&buffers.target(rest), at).ok().map(Ok),
-            Some(_) if self.quick_writes.expected() => {
+            None if lone => storage.read_now(&buffers.target(rest), at).ok().map(Ok),
+            Some(_) if (lone || rest.len() <= SMALL) && self.quick_writes.expected() => {
                 let write = || storage.write_at(&buffers.source(rest), at);
                 Some(self.quick_writes.time(write))
             }
-            Some(_) => None,
-        };
-        if let Some(moved) = moved {
-            self.queued.clear();
-            self.complete(key, moved);
+            _ => None,
         }
     }
 
@@ -428,7 +436,7 @@ impl Disk for UringDisk {
     }
 
     fn poll(&mut self, done: &mut Vec<Done>) -> Result<()> {
-        self.move_lone();
+        self.move_at_once();
         // What was done at once has made nothing readable; most of the time that is all.
         if self.done.is_empty() || self.in_flight() > self.done.len() {
             self.look()?;
