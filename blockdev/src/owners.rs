@@ -13,6 +13,7 @@
 //! topmost frozen layer, and whoever finds it missing, stale or damaged builds it again.
 
 mod build;
+mod chunk;
 mod file;
 #[cfg(any(test, feature = "test-support"))]
 pub(crate) mod fuzz;
@@ -22,9 +23,10 @@ mod tests;
 use std::collections::TryReserveError;
 use std::ops::Range;
 
-use crate::delta::{Delta, SECTOR_BLOCKS, SECTOR_WORDS, SectorBits};
+use crate::delta::{Delta, SECTOR_BLOCKS, SECTOR_WORDS};
 
 pub(crate) use build::build;
+use chunk::Chunk;
 pub(crate) use file::{Key, load, save};
 #[cfg(any(test, feature = "test-support"))]
 pub(crate) use file::{decode, encode};
@@ -39,26 +41,6 @@ const CHUNK: usize = SECTOR_WORDS * 64;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Owners {
     chunks: Vec<Chunk>,
-}
-
-/// The owners of [`CHUNK`] blocks, in the smallest of these forms.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Chunk {
-    /// All the same.
-    One(Owner),
-    /// Few changes: the last run ends with the chunk.
-    Runs(Box<[Run]>),
-    /// Many changes between few layers.
-    Bytes(Box<[u8; CHUNK]>),
-    /// Many changes between many layers.
-    Words(Box<[Owner; CHUNK]>),
-}
-
-/// Blocks in a row with one owner, from where the run before ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Run {
-    end: u16,
-    owner: Owner,
 }
 
 impl Owners {
@@ -95,78 +77,6 @@ impl Owners {
         let own = self.chunks.capacity() * size_of::<Chunk>();
         own + self.chunks.iter().map(Chunk::memory).sum::<usize>()
     }
-}
-
-impl Chunk {
-    /// The smallest form of `owners`.
-    fn of(owners: &[Owner; CHUNK]) -> Chunk {
-        let runs = owners.chunk_by(|a, b| a == b).count();
-        let narrow = owners.iter().all(|&owner| owner <= Owner::from(u8::MAX));
-        let dense = if narrow { CHUNK } else { size_of_val(owners) };
-        if runs == 1 {
-            Chunk::One(owners[0])
-        } else if runs * size_of::<Run>() <= dense {
-            let mut end = 0;
-            let run = |run: &[Owner]| {
-                end += run.len();
-                Run { end: u16::try_from(end).expect("a chunk is shorter"), owner: run[0] }
-            };
-            Chunk::Runs(owners.chunk_by(|a, b| a == b).map(run).collect())
-        } else if narrow {
-            let byte = |owner: Owner| u8::try_from(owner).expect("all are narrow");
-            Chunk::Bytes(Box::new(owners.map(byte)))
-        } else {
-            Chunk::Words(Box::new(*owners))
-        }
-    }
-
-    /// The chunk with `bits` given to `owner`.
-    fn under(&self, bits: &SectorBits, owner: Owner) -> Chunk {
-        if bits.iter().all(|&word| word == 0) {
-            return self.clone();
-        }
-        let mut owners = self.expanded();
-        build::paint(&mut owners, bits, owner);
-        Chunk::of(&owners)
-    }
-
-    fn expanded(&self) -> [Owner; CHUNK] {
-        let mut owners = [0; CHUNK];
-        let mut at = 0;
-        while at < CHUNK {
-            let (owner, count) = self.run(at..CHUNK);
-            owners[at..at + count].fill(owner);
-            at += count;
-        }
-        owners
-    }
-
-    fn run(&self, blocks: Range<usize>) -> (Owner, usize) {
-        match self {
-            Chunk::One(owner) => (*owner, blocks.len()),
-            Chunk::Runs(runs) => {
-                let run = runs[runs.partition_point(|run| usize::from(run.end) <= blocks.start)];
-                (run.owner, usize::from(run.end).min(blocks.end) - blocks.start)
-            }
-            Chunk::Bytes(owners) => alike(&owners[blocks]),
-            Chunk::Words(owners) => alike(&owners[blocks]),
-        }
-    }
-
-    fn memory(&self) -> usize {
-        match self {
-            Chunk::One(_) => 0,
-            Chunk::Runs(runs) => size_of_val(&runs[..]),
-            Chunk::Bytes(owners) => size_of_val(&owners[..]),
-            Chunk::Words(owners) => size_of_val(&owners[..]),
-        }
-    }
-}
-
-/// The first owner, and how many in a row are the same.
-fn alike<T: Copy + PartialEq + Into<Owner>>(owners: &[T]) -> (Owner, usize) {
-    let first = owners[0];
-    (first.into(), owners.iter().take_while(|&&owner| owner == first).count())
 }
 
 /// A number of blocks within a chunk.

@@ -122,8 +122,8 @@ fn owner_seeds() -> Vec<Seed> {
     vec![
         ("owner_map", "one", map(1, 2, |_| 1)),
         ("owner_map", "runs", map(5, 2, |block| (block / 700 % 6) as u16)),
-        ("owner_map", "bytes", map(9, 1, |block| (block % 10) as u16)),
-        ("owner_map", "words", map(900, 1, |block| (block % 901) as u16)),
+        ("owner_map", "grid", map(9, 1, |block| (block % 10) as u16)),
+        ("owner_map", "owners", map(900, 1, |block| (block % 901) as u16)),
     ]
 }
 

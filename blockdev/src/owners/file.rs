@@ -9,14 +9,15 @@ use std::path::Path;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{CHUNK, Chunk, Owner, Owners, Run};
+use super::chunk::{Chunk, Grid, Run};
+use super::{CHUNK, Owner, Owners};
 use crate::delta::{Frozen, SECTOR_BLOCKS};
 use crate::open::unlocked;
 #[cfg(test)]
 use crate::seeded::{Bug, seeded};
 
 const MAGIC: [u8; 8] = *b"OFFOWNER";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a map is of: these layers in this order, as they are now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +42,10 @@ struct RawHeader {
 /// How a chunk begins.
 const ONE: u8 = 0;
 const RUNS: u8 = 1;
-const BYTES: u8 = 2;
-const WORDS: u8 = 3;
+const GRID: u8 = 2;
+
+/// Of a chunk in the largest form there is.
+const LARGEST: u64 = 5 + 2 * SECTOR_BLOCKS;
 
 impl Key {
     /// The key of these layers, from the bottom up, for a disk of `blocks` blocks.
@@ -63,7 +66,7 @@ impl Key {
 pub(crate) fn load(path: &Path, key: &Key) -> Option<Owners> {
     let mut file = unlocked(path).ok()?;
     // As much as the largest map of so many blocks, so that no file makes us read more.
-    let most = size_of::<RawHeader>() as u64 + key.chunks() * (1 + 2 * SECTOR_BLOCKS) + 4;
+    let most = size_of::<RawHeader>() as u64 + key.chunks() * LARGEST;
     let mut bytes = Vec::new();
     let len = file.metadata().ok()?.len();
     if len > most || bytes.try_reserve_exact(usize::try_from(len).ok()?).is_err() {
@@ -171,50 +174,62 @@ impl Chunk {
                     bytes.extend(run.owner.to_le_bytes());
                 }
             }
-            Chunk::Bytes(owners) => {
-                bytes.push(BYTES);
-                bytes.extend(&owners[..]);
-            }
-            Chunk::Words(owners) => {
-                bytes.push(WORDS);
-                bytes.extend(owners.iter().flat_map(|owner| owner.to_le_bytes()));
+            Chunk::Grid(grid) => {
+                bytes.extend([GRID, grid.shift, grid.bits]);
+                bytes.extend(grid.palette.to_le_bytes());
+                bytes.extend(grid.words.iter().flat_map(|word| word.to_le_bytes()));
             }
         }
     }
 
     /// Takes a chunk from the start of `bytes`, all of whose owners are at most `layers`.
     fn decode(bytes: &mut &[u8], layers: u32) -> Option<Chunk> {
-        let known = |owner: &Owner| u32::from(*owner) <= layers;
-        let chunk = match take::<1>(bytes)? {
-            [ONE] => Chunk::One(Some(word(bytes)?).filter(known)?),
-            [RUNS] => {
-                let count = word(bytes)?;
-                let runs: Option<Box<[Run]>> = (0..count)
-                    .map(|_| Some(Run { end: word(bytes)?, owner: word(bytes)? }))
-                    .collect();
-                let runs = runs?;
-                let whole = runs.last().is_some_and(|run| usize::from(run.end) == CHUNK);
-                let rising = runs.is_sorted_by(|a, b| a.end < b.end) && runs.first()?.end > 0;
-                (whole && rising && runs.iter().all(|run| known(&run.owner)))
-                    .then_some(Chunk::Runs(runs))?
-            }
-            [BYTES] => {
-                let owners = take::<CHUNK>(bytes)?;
-                let known = owners.iter().all(|&owner| known(&owner.into()));
-                known.then(|| Chunk::Bytes(Box::new(owners)))?
-            }
-            [WORDS] => {
-                let owners = take::<{ 2 * CHUNK }>(bytes)?;
-                let mut words = Box::new([0; CHUNK]);
-                for (word, bytes) in words.iter_mut().zip(owners.as_chunks().0) {
-                    *word = Owner::from_le_bytes(*bytes);
-                }
-                words.iter().all(known).then_some(Chunk::Words(words))?
-            }
-            _ => return None,
-        };
-        Some(chunk)
+        match take::<1>(bytes)? {
+            [ONE] => word(bytes).filter(known(layers)).map(Chunk::One),
+            [RUNS] => runs(bytes)
+                .filter(|runs| runs.iter().all(|run| known(layers)(&run.owner)))
+                .map(Chunk::Runs),
+            [GRID] => grid(bytes, layers).map(Chunk::Grid),
+            _ => None,
+        }
     }
+}
+
+/// Whether an owner is one of so many layers, or the base.
+fn known(layers: u32) -> impl Fn(&Owner) -> bool {
+    move |owner| u32::from(*owner) <= layers
+}
+
+fn runs(bytes: &mut &[u8]) -> Option<Box<[Run]>> {
+    let count = word(bytes)?;
+    let run = |_| Some(Run { end: word(bytes)?, owner: word(bytes)? });
+    let runs: Box<[Run]> = (0..count).map(run).collect::<Option<_>>()?;
+    let whole = runs.last().is_some_and(|run| usize::from(run.end) == CHUNK);
+    let rising = runs.is_sorted_by(|a, b| a.end < b.end) && runs.first()?.end > 0;
+    (whole && rising).then_some(runs)
+}
+
+fn grid(bytes: &mut &[u8], layers: u32) -> Option<Grid> {
+    let ([shift, bits], palette) = (take(bytes)?, word(bytes)?);
+    let owners = usize::from(palette);
+    let fits = match bits {
+        1 | 2 | 4 | 8 => (1..=1 << bits).contains(&owners),
+        16 => owners == 0,
+        _ => false,
+    };
+    if !fits || !CHUNK.is_multiple_of(1usize.checked_shl(shift.into())?) {
+        return None;
+    }
+    let count = Grid::words(shift.into(), bits, owners);
+    let words = (0..count).map(|_| word(bytes)).collect::<Option<Box<[u16]>>>()?;
+    let grid = Grid { shift, bits, palette, words };
+    let mut numbers = (0..CHUNK >> shift).map(|grain| grid.number(grain));
+    let right = if owners == 0 {
+        numbers.all(|owner| known(layers)(&owner))
+    } else {
+        numbers.all(|number| number < palette) && grid.words[..owners].iter().all(known(layers))
+    };
+    right.then_some(grid)
 }
 
 fn take<const LEN: usize>(bytes: &mut &[u8]) -> Option<[u8; LEN]> {

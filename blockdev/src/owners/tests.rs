@@ -20,7 +20,9 @@ fn owners() -> impl Strategy<Value = Vec<Owner>> {
     let runs = prop::collection::vec(run, 1..40).prop_map(|runs| runs.concat());
     let bytes = prop::collection::vec(0u16..6, 1..CHUNK);
     let words = prop::collection::vec(0u16..900, 1..CHUNK);
-    prop_oneof![runs, bytes, words]
+    let grain = (1usize..20, 0u16..40).prop_map(|(grains, owner)| vec![owner; grains * 16]);
+    let grains = prop::collection::vec(grain, 1..250).prop_map(|grains| grains.concat());
+    prop_oneof![runs, bytes, words, grains]
 }
 
 proptest! {
@@ -46,6 +48,21 @@ proptest! {
         prop_assert_eq!(load(&path, &key), Some(map));
         prop_assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "nothing else is left");
     }
+}
+
+#[test]
+fn pieces_take_little_memory_however_they_lie() {
+    let memory = |piece: usize, layers: u64| {
+        let owner =
+            |block: usize| ((block / piece) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        let list: Vec<Owner> = (0..CHUNK).map(|block| (owner(block) % layers) as Owner).collect();
+        map(&list, 1).memory() - size_of::<Chunk>()
+    };
+    assert_eq!(memory(CHUNK, 9), 0);
+    assert_eq!(memory(16, 9), 2 * 9 + 252 / 2);
+    assert_eq!(memory(1, 2), 2 * 2 + CHUNK / 8);
+    assert_eq!(memory(1, 9), 2 * 9 + CHUNK / 2);
+    assert_eq!(memory(1, 900), 2 * CHUNK);
 }
 
 #[test]
