@@ -11,7 +11,7 @@ use crate::chain::Chain;
 use crate::layout::BLOCK;
 use crate::qemu;
 use crate::queue::Queue;
-use crate::raw;
+use crate::raw::{self, Split};
 use crate::report::Result;
 
 /// Chains of several depths over one base.
@@ -20,6 +20,8 @@ pub struct Field {
     /// All pieces in a file; QEMU's base, too. Ours is another one, because QEMU takes any lock for
     /// one of its own.
     pub raw: File,
+    /// The same as the deepest chain has it, in as many files.
+    pub split: Split,
     pub chains: Vec<Depth>,
     null: Stack,
 }
@@ -38,6 +40,7 @@ impl Field {
         let [base, plain] = ["base", "raw"].map(|name| dir.path().join(name));
         raw::create(&base, true)?;
         let raw = raw::create(&plain, true)?;
+        let split = Split::create(dir.path(), "split", depths.iter().copied().max().unwrap_or(0))?;
         let chain = |&depth: &u64| {
             let ours = Chain::create(dir.path().join(format!("{depth}")), &base, depth)?;
             let theirs =
@@ -47,7 +50,7 @@ impl Field {
         let chains = depths.iter().map(chain).collect::<Result<_>>()?;
         let null = Chain::nothing(dir.path().join("null"))?.open()?;
         rustix::fs::sync();
-        Ok(Field { dir, raw, chains, null })
+        Ok(Field { dir, raw, split, chains, null })
     }
 
     /// A disk that is one hole, for `depth` reads in flight: what it takes to move no bytes.

@@ -16,13 +16,16 @@ use crate::report::{Bound, Report, Result};
 const SHORT: usize = 5;
 
 const RAW: &str = "raw file, preadv";
+const SPLIT: &str = "65 raw files, preadv";
 
 /// Everything in the page cache.
 pub fn warm(rounds: usize) -> Result<Report> {
     let (field, mut report) = (Field::new(&[1, 8, 32, 64])?, Report::default());
     for depth in [1, 16] {
         let figure = &format!("4 KiB reads, warm, {depth} in flight [kIOPS]");
-        let ours = ours(&field, depth, 2 * PIECES)?;
+        let mut ours = ours(&field, depth, 2 * PIECES)?;
+        let split = |round| field.split.read(2 * PIECES, stepped(offset(round)));
+        ours.push(Contender::new(SPLIT, split));
         let twice = ours.into_iter().map(Contender::twice).collect();
         race(&mut report, figure, SHORT * rounds, Cost::kiops, twice)?;
         let qemu = field.chains.iter().map(|chain| {
@@ -105,5 +108,6 @@ fn goals(report: &mut Report, figure: &str, depth: usize) {
     };
     goal("reads 64 deep by those 1 deep", 0.95, "uring, 64 deep", "uring, 1 deep");
     goal("reads 64 deep by preadv of a raw file", 0.90, "uring, 64 deep", RAW);
+    goal("reads 64 deep by preadv of as many raw files", 0.90, "uring, 64 deep", SPLIT);
     goal("reads 32 deep by QEMU's", 10.0, "uring, 32 deep", "QEMU, 32 deep");
 }
