@@ -6,9 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use super::bitmap::Snapshot;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Sectors in a window, which is 256 KiB.
 const WINDOW: u64 = 512;
