@@ -36,6 +36,7 @@ impl Store {
         if interrupted(&chain) {
             self.merge_topmost(vm, writer, watch)?;
         }
+        self.merge_nameless(vm, writer, watch)?;
         if matches!(writer, Writer::Nobody(_)) && delta::inspect(&vm.delta())?.owned_blocks == 0 {
             return Ok(());
         }
@@ -43,13 +44,30 @@ impl Store {
             let alone = Alone::enter(&self.paths)?;
             let chain = self.chain(vm)?;
             let Some(parent) = chain.frozen.last() else { return Err(nothing_to_commit_into(vm)) };
-            self.refuse_others(vm, parent)?;
+            self.refuse_others(vm, parent, None)?;
             self.refuse_readers(writer, parent)?;
             self.freeze(&alone, vm, writer, Mark::default())?;
         }
         self.merge_topmost(vm, writer, watch)?;
         self.tell_of(vm, "committed", |it| it);
         Ok(())
+    }
+
+    /// Merges what was frozen of a VM since its last snapshot into that: for a clone that is gone, or
+    /// for a commit that was refused.
+    fn merge_nameless(&mut self, vm: &Vm, writer: &Writer, watch: Watch<'_>) -> Result<()> {
+        loop {
+            let chain = self.chain(vm)?;
+            let [.., below, top] = &chain.frozen[..] else { return Ok(()) };
+            let (id, frozen) = (vm.record.id(), top.record()?);
+            if frozen.name.is_some() || frozen.vm != id || below.record()?.vm != id {
+                return Ok(());
+            }
+            self.refuse_others(vm, top, None)?;
+            self.refuse_others(vm, below, Some(top))?;
+            self.refuse_readers(writer, below)?;
+            self.merge_topmost(vm, writer, watch)?;
+        }
     }
 
     /// Merges the topmost frozen layer of a VM into the one below it.
@@ -83,11 +101,12 @@ impl Store {
         self.record(vm)
     }
 
-    /// That nobody but the VM stands on a layer.
-    fn refuse_others(&self, vm: &Vm, layer: &Layer) -> Result<()> {
+    /// That nobody but the VM, and `above` where it is said, stands on a layer.
+    fn refuse_others(&self, vm: &Vm, layer: &Layer, above: Option<&Layer>) -> Result<()> {
         let lineage = self.lineage()?;
+        let above = above.map(|above| lineage.label(above.heading.uuid));
         let mut others = lineage.dependents(layer.heading.uuid);
-        others.retain(|other| other != vm.record.name.as_str());
+        others.retain(|other| other != vm.record.name.as_str() && Some(other) != above.as_ref());
         if others.is_empty() {
             return Ok(());
         }

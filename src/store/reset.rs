@@ -1,9 +1,10 @@
-//! Taking VMs back to what they stand on. Of any number of them, all wait for the disk together.
+//! Taking VMs back to where they came from. Of any number of them, all wait for the disk together.
 
 use anyhow::Result;
 use blockdev::delta::{Parent, ParentKind};
 
 use super::Store;
+use super::chain::Chain;
 use super::draft::Busy;
 use super::fault;
 use super::layer::Alone;
@@ -21,8 +22,7 @@ struct Back<'a> {
 }
 
 impl Store {
-    /// Takes stopped VMs back, each to what it stands on: its last snapshot, or what it was cloned
-    /// of. Says what came of each, in their order.
+    /// Takes stopped VMs back, each to its last snapshot, or else to what it was cloned of. Says what came of each, in their order.
     ///
     /// # Errors
     /// The store as a whole refuses. Each by itself: it is protected, it stands on nothing, or
@@ -47,17 +47,9 @@ impl Store {
     fn begin_back<'a>(&mut self, alone: &Alone, vm: &'a Vm, writer: &Writer) -> Result<Back<'a>> {
         self.refuse_protected(&vm.record.name)?;
         self.settle(alone, vm, writer)?;
-        let old = vm.heading()?;
-        let parent = match old.parent.kind {
-            ParentKind::Delta => self.layer(old.parent.uuid)?.as_parent()?,
-            ParentKind::Base => Parent { visible: old.parent.size, ..old.parent },
-            ParentKind::Nothing => {
-                let what = "it stands on nothing, so there is nothing to take it back to";
-                let hint = format!("offshoot snapshot create {}, next time", vm.record.name);
-                return Err(Failure::usage(what).hint(hint).into());
-            }
-        };
-        let size = old.size.max(parent.size);
+        let chain = self.chain(vm)?;
+        let parent = goes_back_to(vm, &chain)?;
+        let size = chain.top.size.max(parent.size);
         Ok(Back { vm, fresh: Fresh::create(&self.paths, vm, &parent, size)?, size })
     }
 
@@ -66,6 +58,27 @@ impl Store {
         self.set_disk_size(back.vm, back.size)?;
         self.tell_of(back.vm, "reset", |it| it);
         Ok(())
+    }
+}
+
+/// What a VM goes back to. Layers of its own that have no name are what it wrote, like its delta:
+/// they were frozen so that it could be cloned, or lost their name.
+fn goes_back_to(vm: &Vm, chain: &Chain) -> Result<Parent> {
+    let mut above = &chain.top;
+    for layer in chain.frozen.iter().rev() {
+        let record = layer.record()?;
+        if record.name.is_some() || record.vm != vm.record.id() {
+            return layer.as_parent();
+        }
+        above = &layer.heading;
+    }
+    match above.parent.kind {
+        ParentKind::Base => Ok(Parent { visible: above.parent.size, ..above.parent.clone() }),
+        ParentKind::Delta | ParentKind::Nothing => {
+            let what = "it stands on nothing, so there is nothing to take it back to";
+            let hint = format!("offshoot snapshot create {}, next time", vm.record.name);
+            Err(Failure::usage(what).hint(hint).into())
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! none does. What the disk reads as never changes.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use blockdev::{Buffers, Disk, Engine, Op, Stack, StackSpec, Tag};
 use serde_json::Value;
@@ -100,6 +102,45 @@ fn a_running_vm_commits_and_goes_on() {
     store.ok(["stop", "--force", "web"]);
     store.ok(["prune"]);
     obeys(&store, "web", VERIFY_ONLINE);
+    assert_tidy(&store);
+}
+
+#[test]
+fn what_a_refused_commit_has_frozen_is_merged_by_the_next() {
+    if !kvm("commit of a running VM") {
+        return;
+    }
+    let store = written();
+    idles(&store);
+    let socket = store.folder().join("socket");
+    let serve = ["disk", "serve", "web@s1", "--read-only", "--nbd", text(&socket)];
+    let mut reader = store.command(serve).stdout(Stdio::piped()).spawn().expect("started");
+    let mut line = String::new();
+    let said = reader.stdout.as_mut().map(|said| BufReader::new(said).read_line(&mut line));
+    assert!(said.is_some_and(|said| said.is_ok()) && line.starts_with("serving"), "{line}");
+    refuses(&store, 1, ["commit", "web"], "is in use by another process");
+    reader.kill().and_then(|()| reader.wait()).expect("ended");
+    store.ok(["commit", "web"]);
+    assert_eq!(lineage(&store), serde_json::json!(["tiny", "web@s1"]));
+    store.ok(["stop", "--force", "web"]);
+    obeys(&store, "web", VERIFY_ONLINE);
+    assert_tidy(&store);
+}
+
+#[test]
+fn what_was_frozen_for_a_clone_is_committed_too_when_that_is_gone() {
+    if !kvm("commit") {
+        return;
+    }
+    let store = written();
+    store.ok(["clone", "web", "copy"]);
+    refuses(&store, 4, ["commit", "web"], "copy");
+    store.ok(["rm", "copy"]);
+    store.ok(["commit", "web"]);
+    assert_eq!(lineage(&store), serde_json::json!(["tiny", "web@s1"]));
+    obeys(&store, "web", VERIFY);
+    store.ok(["clone", "web@s1", "present"]);
+    obeys(&store, "present", VERIFY);
     assert_tidy(&store);
 }
 

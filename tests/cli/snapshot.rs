@@ -60,7 +60,7 @@ fn a_snapshot_is_what_the_disk_was() {
 }
 
 #[test]
-fn a_reset_takes_a_vm_back_to_what_it_stands_on() {
+fn a_reset_takes_a_vm_back_to_its_last_snapshot_or_what_it_was_cloned_of() {
     if !kvm("reset") {
         return;
     }
@@ -71,7 +71,14 @@ fn a_reset_takes_a_vm_back_to_what_it_stands_on() {
     store.ok(["snapshot", "create", "web"]);
     obeys(&store, "web", "write:3,flush");
     store.ok(["reset", "web"]);
+    obeys(&store, "web", "verify:2,write:3,flush");
+    // What is frozen for a clone is still what the VM wrote.
+    store.ok(["clone", "web", "copy"]);
+    store.ok(["reset", "web"]);
     obeys(&store, "web", "verify:2");
+    obeys(&store, "copy", "verify:3,write:4,flush");
+    store.ok(["reset", "copy"]);
+    obeys(&store, "copy", "verify:3");
     store.ok(["start", "web", "--cmdline", "offshoot.do=idle"]);
     refuses(&store, 4, ["reset", "web"], "cannot reset web: it is running");
     store.ok(["reset", "--force", "web"]);
