@@ -210,8 +210,8 @@ mod tests {
             lines[1..],
             ["web   a note that is", "      long", "(OWN left out: the", "terminal is narrow)"]
         );
-        let lines = table(Some(20), &[["web", "1.50 GiB", ""]]);
-        assert_eq!(lines[1], "web   1.50 GiB", "what is empty needs no room");
+        let lines = table(Some(21), &[["web", "1.50 GiB", ""]]);
+        assert_eq!(lines, ["NAME       OWN  NOTES", "web   1.50 GiB"], "a title is all it needs");
     }
 
     #[test]
