@@ -15,14 +15,14 @@ const MEMORY_MIB: u64 = 32;
 pub fn measure(_rounds: usize) -> Result<Vec<Row>, Box<dyn Error>> {
     let store = Store::with_base()?;
     store.write_lab(GUESTS, &format!("{MEMORY_MIB}M"))?;
-    let up = ms(store.run(["lab", "up"])?.wall);
+    let up = ms(store.lab(["up"])?.wall);
     let output = store.command().args(["ps", "--format", "json"]).output()?;
     let list: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let pids = list.as_array().into_iter().flatten().filter_map(|vm| vm["pid"].as_u64());
     let held: Vec<Held> = pids.filter_map(Held::of).collect();
     let all = |of: fn(&Held) -> f64| held.iter().map(of).collect::<Vec<_>>();
     let running = f64::from(u32::try_from(held.len())?);
-    let down = ms(store.run(["lab", "down", "--force"])?.wall);
+    let down = ms(store.lab(["down", "--force"])?.wall);
     Ok(vec![
         Row::new("guests that run", "of 200", &[running]),
         Row::new("lab up of 200", "ms", &[up]),

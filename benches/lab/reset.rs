@@ -12,17 +12,17 @@ const CLONES: usize = 30;
 pub fn measure(rounds: usize) -> Result<Vec<Row>, Box<dyn Error>> {
     let store = Store::with_base()?;
     store.write_lab(CLONES, "64M")?;
-    store.run(["lab", "up"])?;
+    store.lab(["up"])?;
     let [mut reset, mut cpu, mut up, mut again] = [const { Vec::new() }; 4];
     for _ in 0..rounds {
-        let took = store.run(["lab", "reset"])?;
+        let took = store.lab(["reset"])?;
         reset.push(ms(took.wall));
         cpu.push(ms(took.cpu));
-        again.push(ms(store.run(["lab", "up"])?.wall));
-        store.run(["lab", "down", "--keep", "--force"])?;
-        up.push(ms(store.run(["lab", "up"])?.wall));
+        again.push(ms(store.lab(["up"])?.wall));
+        store.lab(["down", "--keep", "--force"])?;
+        up.push(ms(store.lab(["up"])?.wall));
     }
-    store.run(["lab", "down", "--force"])?;
+    store.lab(["down", "--force"])?;
     Ok(vec![
         Row::new(format!("lab reset of {CLONES} that run"), "ms", &reset).goal(1000.0),
         Row::new("its CPU, without the monitors'", "ms", &cpu),

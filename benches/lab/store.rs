@@ -49,13 +49,20 @@ impl Store {
         let mut command =
             Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_offshoot").into()));
         command.env("OFFSHOOT_ROOT", self.path().join("root"));
-        command.env("XDG_RUNTIME_DIR", self.path()).current_dir(self.path());
+        // No current_dir: a static program starts those that have one with `fork`, which takes
+        // longer than `vfork`, and others' programs are started without.
+        command.env("XDG_RUNTIME_DIR", self.path());
         command
     }
 
     /// Runs it to its end.
     pub fn run<const N: usize>(&self, args: [&str; N]) -> Result<Took, Box<dyn Error>> {
         whole(self.command().args(args))
+    }
+
+    /// Runs a verb of the store's lab to its end.
+    pub fn lab<const N: usize>(&self, args: [&str; N]) -> Result<Took, Box<dyn Error>> {
+        whole(self.command().arg("lab").args(args).arg("-f").arg(self.path().join("lab.toml")))
     }
 
     /// Writes a lab of so many idle clones of `base`.
