@@ -1,4 +1,7 @@
 //! Tables for people: aligned columns, no frames, as wide as the terminal at most.
+//!
+//! Not `comfy-table`, which makes room by wrapping in any column: names stay whole here, to be copied,
+//! and a table is cut down to what fits.
 
 use std::iter::{once, repeat_n};
 
