@@ -7,6 +7,7 @@ use blockdev::ErrorKind;
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use serde::{Deserialize, Serialize};
+use vmm::control::client;
 
 use crate::output::{self, paint::Mark};
 
@@ -143,6 +144,10 @@ fn code_of_link(link: &(dyn std::error::Error + 'static)) -> Option<Code> {
     if let Some(error) = link.downcast_ref::<blockdev::sealed::Error>() {
         return code_of_disk(error.kind());
     }
+    if let Some(error) = link.downcast_ref::<client::Error>() {
+        // That its socket is not there does not mean that the VM is not.
+        return Some(error.kind().and_then(code_of_disk).unwrap_or(Code::Failed));
+    }
     match link.downcast_ref::<vmm::Error>() {
         Some(vmm::Error::Kvm(_)) => return Some(Code::NoKvm),
         // A layer of a disk that exists is not looked for, it is lost.
@@ -172,7 +177,8 @@ fn code_of_io(kind: io::ErrorKind) -> Option<Code> {
     }
 }
 
-fn code_of_disk(kind: ErrorKind) -> Option<Code> {
+/// The exit code that failures of this kind have, if they have one of their own.
+pub fn code_of_disk(kind: ErrorKind) -> Option<Code> {
     match kind {
         ErrorKind::NotFound => Some(Code::NotFound),
         ErrorKind::Busy | ErrorKind::Exists => Some(Code::InUse),
@@ -221,10 +227,10 @@ fn hint_of_link<'a>(link: &'a (dyn std::error::Error + 'static)) -> Option<&'a s
     if is_read_only(link) {
         return Some("mount it for writing, or use another store: --root DIR");
     }
-    let own = match link.downcast_ref::<Failure>() {
-        Some(failure) => failure.hint.as_deref(),
-        None => link.downcast_ref::<blockdev::Error>().and_then(|error| error.advice()),
-    };
+    let of_failure = link.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_deref());
+    let of_disk = || link.downcast_ref::<blockdev::Error>().and_then(|error| error.advice());
+    let of_machine = || link.downcast_ref::<client::Error>().and_then(|error| error.advice());
+    let own = of_failure.or_else(of_disk).or_else(of_machine);
     own.or_else(|| (code_of_link(link) == Some(Code::NoSpace)).then_some(MAKE_ROOM))
 }
 
@@ -274,6 +280,29 @@ mod tests {
         let full = io::Error::from(io::ErrorKind::StorageFull);
         let error = anyhow::Error::new(full).context("cannot write base").context("cannot import");
         assert_eq!(code(&error), Code::NoSpace);
+    }
+
+    #[test]
+    fn a_monitors_failure_has_the_code_and_the_hint_it_would_have_here() {
+        let refused = |kind, advice: Option<&str>| client::Error::Refused {
+            status: 500,
+            message: "why".into(),
+            kind,
+            advice: advice.map(str::to_owned),
+        };
+        let full = anyhow::Error::new(refused(Some(ErrorKind::NoSpace), None)).context("cannot");
+        assert_eq!((code(&full), hint(&full)), (Code::NoSpace, Some(MAKE_ROOM)));
+        let busy = anyhow::Error::new(refused(Some(ErrorKind::Busy), Some("wait"))).context("no");
+        assert_eq!((code(&busy), hint(&busy)), (Code::InUse, Some("wait")));
+        let older = anyhow::Error::new(refused(None, None));
+        assert_eq!((code(&older), hint(&older)), (Code::Failed, None));
+    }
+
+    #[test]
+    fn a_vm_whose_socket_is_gone_is_there_all_the_same() {
+        let source = io::ErrorKind::NotFound.into();
+        let error = client::Error::Unreachable { path: "/run/c".into(), source };
+        assert_eq!(code(&error.into()), Code::Failed);
     }
 
     #[test]

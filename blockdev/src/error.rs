@@ -4,11 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// The result of everything here.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What a caller may want to tell apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a caller may want to tell apart. Other processes are told it by its word, which is stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A file is missing.
@@ -29,7 +32,8 @@ pub enum ErrorKind {
     ReadOnly,
     /// The caller broke it off.
     Interrupted,
-    /// The system failed.
+    /// The system failed. What a later version tells apart is taken for this, too.
+    #[serde(other)]
     Io,
 }
 
@@ -99,6 +103,12 @@ pub enum Error {
     #[error("{} is in use by another process", path.display())]
     Busy {
         /// The file.
+        path: PathBuf,
+    },
+    /// A layer that is to be changed, which others read.
+    #[error("{} is being read by another process", path.display())]
+    BeingRead {
+        /// The layer.
         path: PathBuf,
     },
     /// A file that is no delta at all.
@@ -280,7 +290,9 @@ impl Error {
             | Error::Write { source, .. }
             | Error::Sync { source, .. } => kind_of(source),
             Error::Parent { source, .. } => source.kind(),
-            Error::Busy { .. } | Error::Changing { .. } => ErrorKind::Busy,
+            Error::Busy { .. } | Error::BeingRead { .. } | Error::Changing { .. } => {
+                ErrorKind::Busy
+            }
             Error::NotADelta { .. }
             | Error::Damaged { .. }
             | Error::Truncated { .. }
@@ -311,6 +323,7 @@ impl Error {
             Error::Parent { source, .. } => return source.advice(),
             Error::Foreign(error) => return error.advice(),
             Error::Busy { .. } => "stop the machine that uses it first",
+            Error::BeingRead { .. } => "wait until it is served or exported no more",
             Error::Newer { .. } => "use the version it was made by, or a later one",
             Error::NotADelta { .. } | Error::Damaged { .. } | Error::Truncated { .. } => {
                 "the base is not affected; restore this file from a copy, or remove the clone"

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use blockdev::copy::Watch;
 use vmm::control::Client;
-use vmm::layers::{Operation, Phase};
+use vmm::control::client;
+use vmm::layers::{Operation, Phase, Status};
 
 use super::state::{State, client};
 use crate::failure::{self, Code, Failure};
@@ -71,7 +72,8 @@ impl Online for Running {
     fn refuse_busy(&self) -> Result<()> {
         match self.client.progress()?.phase {
             Phase::Running => {
-                Err(Failure::in_use("an operation on its disk's layers is under way").into())
+                let what = "an operation on its disk's layers is under way";
+                Err(Failure::in_use(what).hint("wait for it to end").into())
             }
             Phase::None | Phase::Done | Phase::Failed => Ok(()),
         }
@@ -81,15 +83,11 @@ impl Online for Running {
         self.client.begin(operation)?;
         let mut broken_off = false;
         loop {
-            let status = self.client.progress()?;
+            let status = self.client.progress().map_err(ended)?;
             match status.phase {
                 Phase::Running => {}
                 Phase::Done => return Ok(()),
-                Phase::Failed if broken_off => return Err(blockdev::Error::Interrupted.into()),
-                Phase::Failed | Phase::None => {
-                    let why = status.error.unwrap_or_else(|| "it was never begun".into());
-                    return Err(Failure::new(Code::Failed, why).into());
-                }
+                Phase::Failed | Phase::None => return Err(why(status).into()),
             }
             if !broken_off && watch(status.done, status.all).is_break() {
                 self.client.break_off()?;
@@ -97,5 +95,27 @@ impl Online for Running {
             }
             std::thread::sleep(GLANCE);
         }
+    }
+}
+
+/// Why an operation failed, as it would be told had it been done here.
+fn why(status: Status) -> Failure {
+    let code = status.kind.and_then(failure::code_of_disk).unwrap_or(Code::Failed);
+    let why = status.error.unwrap_or_else(|| "it was never begun".into());
+    let failure = Failure::new(code, why);
+    match status.try_next {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// An operation goes with the machine it was begun in, and nothing is lost by that.
+fn ended(error: client::Error) -> anyhow::Error {
+    match error {
+        client::Error::Unreachable { .. } => {
+            let what = "the VM ended before it was done";
+            Failure::new(Code::Failed, what).hint("the same again").into()
+        }
+        error => error.into(),
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::common::kvm;
 use crate::common::store::{Follower, Store};
 use crate::support::{
-    BASE_BYTES, assert_tidy, json, kernel_file, obeys, refuses, text, tiny, written,
+    BASE_BYTES, assert_tidy, fails, json, kernel_file, obeys, refuses, text, tiny, written,
 };
 
 /// What of [`written`]'s disk must be there.
@@ -118,7 +118,9 @@ fn what_a_refused_commit_has_frozen_is_merged_by_the_next() {
     let mut line = String::new();
     let said = reader.stdout.as_mut().map(|said| BufReader::new(said).read_line(&mut line));
     assert!(said.is_some_and(|said| said.is_ok()) && line.starts_with("serving"), "{line}");
-    refuses(&store, 1, ["commit", "web"], "is in use by another process");
+    let said = fails(4, store.command(["commit", "web"]));
+    assert!(said.contains("/delta is being read by another process"), "{said}");
+    assert!(said.contains("\ntry: wait until it is served or exported no more"), "{said}");
     reader.kill().and_then(|()| reader.wait()).expect("ended");
     store.ok(["commit", "web"]);
     assert_eq!(lineage(&store), serde_json::json!(["tiny", "web@s1"]));

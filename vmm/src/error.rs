@@ -2,6 +2,7 @@
 
 use std::io;
 
+use blockdev::ErrorKind;
 use vm_memory::GuestMemoryError;
 
 use crate::{boot, kvm, layout, memory};
@@ -88,6 +89,27 @@ impl From<boot::Error> for Error {
 }
 
 impl Error {
+    /// What sort of error this is, for those who asked for what failed.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Disk { source, .. } => source.kind(),
+            Error::LayersBusy => ErrorKind::Busy,
+            Error::Cpus { .. } | Error::Devices | Error::NoDisk => ErrorKind::Invalid,
+            _ => ErrorKind::Io,
+        }
+    }
+
+    /// What a person may try next, as a sentence without its full stop.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Error::Disk { source, .. } => source.advice(),
+            Error::LayersBusy => Some("wait for it to end"),
+            _ => None,
+        }
+    }
+
     /// Names the device an I/O error came from.
     pub(crate) fn device(name: &str) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Device { name: name.to_owned(), source }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use blockdev::{Pace, Stack, StackSpec};
+use blockdev::{ErrorKind, Pace, Stack, StackSpec};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 
 /// What to do with the layers of a disk. What the guest reads does not change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +32,6 @@ pub enum Operation {
 
 /// How far an operation is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Status {
     /// What became of it.
     pub phase: Phase,
@@ -43,6 +42,12 @@ pub struct Status {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What sort of failure that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ErrorKind>,
+    /// What a person may try next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub try_next: Option<String>,
 }
 
 /// What became of an operation.
@@ -73,7 +78,7 @@ struct Job {
     all: AtomicU64,
     broken_off: AtomicBool,
     /// How it ended, when it has.
-    ended: Mutex<Option<std::result::Result<(), String>>>,
+    ended: Mutex<Option<blockdev::Result<()>>>,
 }
 
 impl Layers {
@@ -104,9 +109,7 @@ impl Layers {
             (None, _) => status,
             (Some(_), None) => Status { phase: Phase::Running, ..status },
             (Some(_), Some(Ok(()))) => Status { phase: Phase::Done, done: all, ..status },
-            (Some(_), Some(Err(why))) => {
-                Status { phase: Phase::Failed, error: Some(why.clone()), ..status }
-            }
+            (Some(_), Some(Err(why))) => status.failed(why),
         }
     }
 
@@ -122,6 +125,13 @@ impl Layers {
             // It can only have panicked, and said so.
             let _ = thread.join();
         }
+    }
+}
+
+impl Status {
+    fn failed(self, why: &blockdev::Error) -> Status {
+        let (kind, try_next) = (Some(why.kind()), why.advice().map(str::to_owned));
+        Status { phase: Phase::Failed, error: Some(chain(why)), kind, try_next, ..self }
     }
 }
 
@@ -144,7 +154,6 @@ impl Job {
     }
 
     fn end(&self, result: blockdev::Result<()>) {
-        let result = result.map_err(|error| crate::error::chain(&error));
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
     }
 }
@@ -163,6 +172,30 @@ mod tests {
         assert_eq!(read(rebase).unwrap(), Operation::Rebase { below });
         read(r#"{"operation":"flatten","hard":true}"#).unwrap_err();
         read(r#"{"operation":"shred"}"#).unwrap_err();
+    }
+
+    #[test]
+    fn failure_is_told_with_its_kind_and_what_to_try() {
+        let why = blockdev::Error::BeingRead { path: "/layers/1/delta".into() };
+        let told = serde_json::to_value(Status::default().failed(&why)).unwrap();
+        let expected = serde_json::json!({
+            "phase": "failed",
+            "done": 0,
+            "all": 0,
+            "error": "/layers/1/delta is being read by another process",
+            "kind": "busy",
+            "try_next": "wait until it is served or exported no more",
+        });
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn monitors_of_other_versions_are_understood() {
+        let read = |text: &str| serde_json::from_str::<Status>(text).unwrap();
+        let older = read(r#"{"phase":"failed","done":1,"all":2,"error":"why"}"#);
+        assert_eq!((older.error.as_deref(), older.kind), (Some("why"), None));
+        let newer = r#"{"phase":"failed","done":1,"all":2,"kind":"moonlit","since":3}"#;
+        assert_eq!(read(newer).kind, Some(ErrorKind::Io));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use crate::console::{Console, Pipe};
 use crate::control::state::{Instance, MachineConfig, Snapshot};
 use crate::control::{Call, Response, Server};
-use crate::error::{Error, Result, chain};
+use crate::error::{Error, Result};
 use crate::machine::{Condition, Machine};
 use crate::poll::{Watch, event};
 use crate::signal::Signals;
@@ -177,5 +177,5 @@ fn answer(call: Call, spec: &Spec, machine: &mut Machine, stopped: &mut bool) ->
             Ok(())
         }
     };
-    done.map_or_else(|error| Response::fault(500, chain(&error)), |()| Response::done())
+    done.map_or_else(|error| Response::failed(&error), |()| Response::done())
 }

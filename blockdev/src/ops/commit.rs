@@ -50,7 +50,7 @@ impl<'a> Exclusive<'a> {
         let exclusive = Exclusive { readable, writable };
         match exclusive.writable.exclude().map_err(Error::open(path))? {
             true => Ok(exclusive),
-            false => Err(Error::Busy { path: path.into() }),
+            false => Err(Error::BeingRead { path: path.into() }),
         }
     }
 }

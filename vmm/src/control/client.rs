@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use blockdev::ErrorKind;
 use serde::de::DeserializeOwned;
 
 use super::http::Fault;
@@ -35,13 +36,37 @@ pub enum Error {
         source: io::Error,
     },
     /// The machine said no.
-    #[error("the machine refused ({status}): {message}")]
+    #[error("the machine refused: {message}")]
     Refused {
         /// HTTP status.
         status: u16,
         /// Its reason.
         message: String,
+        /// What sort of reason that is, where the request was not at fault.
+        kind: Option<ErrorKind>,
+        /// What a person may try next.
+        advice: Option<String>,
     },
+}
+
+impl Error {
+    /// What sort of failure the machine says it is.
+    #[must_use]
+    pub fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            Error::Refused { kind, .. } => *kind,
+            Error::Unreachable { .. } | Error::NoAnswer { .. } => None,
+        }
+    }
+
+    /// What a person may try next, as the machine says.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        match self {
+            Error::Refused { advice, .. } => advice.as_deref(),
+            Error::Unreachable { .. } | Error::NoAnswer { .. } => None,
+        }
+    }
 }
 
 /// The result of everything here.
@@ -176,9 +201,15 @@ impl Client {
         if (200..300).contains(&status) {
             return Ok(body);
         }
-        let fault = serde_json::from_slice::<Fault>(&body);
-        let message = fault.map_or_else(|_| "no reason given".into(), |fault| fault.fault_message);
-        Err(Error::Refused { status, message })
+        Err(match serde_json::from_slice(&body) {
+            Ok(Fault { fault_message: message, kind, try_next: advice }) => {
+                Error::Refused { status, message, kind, advice }
+            }
+            Err(_) => {
+                let message = format!("no reason given, status {status}");
+                Error::Refused { status, message, kind: None, advice: None }
+            }
+        })
     }
 
     fn no_answer(&self, source: io::Error) -> Error {
@@ -275,7 +306,12 @@ mod tests {
     #[test]
     fn refusal_says_why() {
         let error = against(Response::fault(400, "not now"), |client| client.pause()).unwrap_err();
-        assert_eq!(error.to_string(), "the machine refused (400): not now");
+        assert_eq!(error.to_string(), "the machine refused: not now");
+        assert_eq!((error.kind(), error.advice()), (None, None));
+        let busy = Response::failed(&crate::Error::LayersBusy);
+        let error = against(busy, |client| client.grow(1)).unwrap_err();
+        assert_eq!(error.kind(), Some(ErrorKind::Busy));
+        assert_eq!(error.advice(), Some("wait for it to end"));
     }
 
     #[test]

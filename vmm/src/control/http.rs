@@ -3,7 +3,10 @@
 //! RFC 9112. Bodies have a Content-Length; chunked ones are refused with 501. Header fields are
 //! bounded in number and size, bodies in size.
 
-use serde::Serialize;
+use blockdev::ErrorKind;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, chain};
 
 /// Bytes of a request line with its header fields.
 const MAX_HEAD: usize = 8 << 10;
@@ -48,11 +51,17 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// How Firecracker words every refusal.
-#[derive(Debug, Serialize, serde::Deserialize)]
+/// How Firecracker words every refusal; the rest is offshoot's own.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Fault {
     /// For people.
     pub fault_message: String,
+    /// What sort of failure it is; absent where the request itself was at fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ErrorKind>,
+    /// What a person may try next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub try_next: Option<String>,
 }
 
 impl Response {
@@ -69,8 +78,18 @@ impl Response {
 
     /// Refused, because of `message`.
     pub fn fault(status: u16, message: impl Into<String>) -> Response {
-        let fault = Fault { fault_message: message.into() };
+        let fault = Fault { fault_message: message.into(), kind: None, try_next: None };
         Response { status, ..Response::json(&fault) }
+    }
+
+    /// Understood, but the machine or the host could not.
+    pub fn failed(error: &Error) -> Response {
+        let fault = Fault {
+            fault_message: chain(error),
+            kind: Some(error.kind()),
+            try_next: error.advice().map(str::to_owned),
+        };
+        Response { status: 500, ..Response::json(&fault) }
     }
 
     /// The bytes to send.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use blockdev::delta::{self, create, inspect};
-use blockdev::{Engine, Pace, Stack, StackSpec};
+use blockdev::{Engine, ErrorKind, Pace, Stack, StackSpec};
 use vmm::Exit;
 use vmm::layers::{Operation, Phase};
 use vmm::spec::DiskSpec;
@@ -34,6 +34,7 @@ fn perform(running: &Running, operation: &Operation) {
     }
     if let Some(error) = refused {
         assert!(error.to_string().contains("under way"), "{error}");
+        assert_eq!(error.kind(), Some(ErrorKind::Busy));
     }
 }
 
@@ -120,6 +121,7 @@ fn a_machine_without_a_disk_has_no_layers() {
     running.wait_until_started();
     let refused = running.control.begin(&Operation::Compact {}).unwrap_err();
     assert!(refused.to_string().contains("no disk"), "{refused}");
+    assert_eq!(refused.kind(), Some(ErrorKind::Invalid));
     assert_eq!(running.control.progress().unwrap().phase, Phase::None);
     running.control.stop().unwrap();
     running.finish();
