@@ -93,7 +93,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Disk { source, .. } => source.kind(),
+            Error::Disk { source, .. } => kind(source),
             Error::LayersBusy => ErrorKind::Busy,
             Error::Cpus { .. } | Error::Devices | Error::NoDisk => ErrorKind::Invalid,
             _ => ErrorKind::Io,
@@ -118,6 +118,14 @@ impl Error {
     /// Names what was attempted when an I/O error came.
     pub(crate) fn host(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Host { attempt, source }
+    }
+}
+
+/// What sort of error a disk's is: where it takes no more writes, the first one's.
+pub(crate) fn kind(error: &blockdev::Error) -> ErrorKind {
+    match error {
+        blockdev::Error::Failed { source, .. } => source.kind(),
+        error => error.kind(),
     }
 }
 

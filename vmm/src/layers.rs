@@ -8,7 +8,10 @@ use std::thread::{self, JoinHandle};
 use blockdev::{ErrorKind, Pace, Stack, StackSpec};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, chain};
+use crate::error::{Error, Result, chain, kind};
+pub(crate) use snapshot::Snapshot;
+
+mod snapshot;
 
 /// What to do with the layers of a disk. What the guest reads does not change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,7 +133,7 @@ impl Layers {
 
 impl Status {
     fn failed(self, why: &blockdev::Error) -> Status {
-        let (kind, try_next) = (Some(why.kind()), why.advice().map(str::to_owned));
+        let (kind, try_next) = (Some(kind(why)), why.advice().map(str::to_owned));
         Status { phase: Phase::Failed, error: Some(chain(why)), kind, try_next, ..self }
     }
 }

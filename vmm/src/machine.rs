@@ -6,7 +6,7 @@
 
 mod assembly;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::cpu::Template;
 use crate::cpu::crew::Crew;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
-use crate::layers::{Layers, Operation};
+use crate::layers::{Layers, Operation, Snapshot};
 use crate::power::Power;
 use crate::spec::Spec;
 use crate::trouble::{Trouble, Troubles};
@@ -40,6 +40,7 @@ pub struct Machine {
     transports: Vec<Arc<Mutex<Transport>>>,
     stacks: Vec<(char, Stack)>,
     layers: Layers,
+    snapshot: Option<Snapshot>,
     serial: Arc<Mutex<Serial>>,
     pipe: Arc<Pipe>,
     power: Arc<Mutex<Power>>,
@@ -104,6 +105,7 @@ impl Machine {
             transports,
             stacks,
             layers: Layers::default(),
+            snapshot: None,
             serial,
             pipe,
             power,
@@ -165,14 +167,30 @@ impl Machine {
         self.troubles.wake()
     }
 
-    /// Freezes the top layer of the first disk and goes on with the one in `delta`. Returns how
-    /// long writes and flushes waited.
+    /// Begins to freeze the top layer of the first disk, which goes on with the one in `delta`.
     ///
     /// # Errors
-    /// There is no disk, or as [`Stack::snapshot`].
-    pub fn snapshot(&self, delta: &Path) -> Result<Duration> {
+    /// There is no disk, a snapshot is under way, or the host has no thread for it.
+    pub fn begin_snapshot(&mut self, delta: PathBuf) -> Result<()> {
         let &(letter, ref stack) = self.stacks.first().ok_or(Error::NoDisk)?;
-        stack.snapshot(delta).map_err(|source| Error::Disk { letter, source })
+        if self.snapshot.is_some() {
+            return Err(Error::LayersBusy);
+        }
+        self.snapshot = Some(Snapshot::begin(letter, stack, delta)?);
+        Ok(())
+    }
+
+    /// The snapshot under way.
+    pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref()
+    }
+
+    /// Waits for the snapshot under way, if there is one: how long writes and flushes waited.
+    ///
+    /// # Errors
+    /// As [`Stack::snapshot`].
+    pub fn end_snapshot(&mut self) -> Option<Result<Duration>> {
+        self.snapshot.take().map(Snapshot::end)
     }
 
     /// Begins an operation on the layers of the first disk.
@@ -208,6 +226,7 @@ impl Machine {
     /// # Errors
     /// A disk cannot be flushed.
     pub fn shut_down(mut self) -> Result<()> {
+        self.end_snapshot();
         self.layers.end();
         self.pause();
         for &(letter, ref stack) in &self.stacks {
@@ -243,6 +262,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        self.end_snapshot();
         self.layers.end();
         self.pause();
     }

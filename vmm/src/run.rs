@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 use crate::console::{Console, Pipe};
 use crate::control::state::{Instance, MachineConfig, Snapshot};
@@ -101,6 +102,9 @@ pub fn run(spec: &Spec, shell: Shell) -> Result<Exit> {
             witness.tell(Happening::Paused(Some(trouble)));
         }
         console.serve();
+        if machine.snapshot().is_some_and(|snapshot| snapshot.is_done()) {
+            answer_snapshot(machine.end_snapshot(), &mut control);
+        }
         control.serve(|call| {
             let before = machine.condition();
             let response = answer(call, spec, &mut machine, &mut stopped);
@@ -109,6 +113,7 @@ pub fn run(spec: &Spec, shell: Shell) -> Result<Exit> {
         });
     }
     let exit = machine.ended().cloned().unwrap_or(Exit::Stopped);
+    answer_snapshot(machine.end_snapshot(), &mut control);
     let shut_down = machine.shut_down();
     console.finish().map_err(Error::host("wait for the console's client"))?;
     shut_down.map(|()| exit)
@@ -119,6 +124,9 @@ fn wait(signals: &Signals, machine: &Machine, console: &Console, control: &Serve
     watch.input(signals.as_fd());
     watch.input(event(machine.wake()));
     watch.input(event(machine.trouble_event()));
+    if let Some(snapshot) = machine.snapshot() {
+        watch.input(snapshot.as_fd());
+    }
     console.watch(&mut watch);
     control.watch(&mut watch);
     watch.wait(None).map_err(Error::host("wait for something to happen"))
@@ -141,14 +149,23 @@ fn tell_change(before: Condition, now: Condition, witness: &mut Witness) {
     }
 }
 
-/// Does what a client asks for.
-fn answer(call: Call, spec: &Spec, machine: &mut Machine, stopped: &mut bool) -> Response {
+/// Tells whoever asked for a snapshot what came of it.
+fn answer_snapshot(ended: Option<Result<Duration>>, control: &mut Server) {
+    match ended {
+        Some(Ok(pause)) => control.answer(&Response::json(&Snapshot::new(pause))),
+        Some(Err(error)) => control.answer(&Response::failed(&error)),
+        None => {}
+    }
+}
+
+/// Does what a client asks for; nothing where the answer comes when it is done.
+fn answer(call: Call, spec: &Spec, machine: &mut Machine, stopped: &mut bool) -> Option<Response> {
     let done = match call {
         Call::Describe => {
             let instance = Instance::new(&spec.name, machine.condition());
-            return Response::json(&Instance { trouble: machine.trouble(), ..instance });
+            return Some(Response::json(&Instance { trouble: machine.trouble(), ..instance }));
         }
-        Call::MachineConfig => return Response::json(&MachineConfig::new(spec)),
+        Call::MachineConfig => return Some(Response::json(&MachineConfig::new(spec))),
         Call::Pause => {
             machine.pause();
             Ok(())
@@ -165,17 +182,17 @@ fn answer(call: Call, spec: &Spec, machine: &mut Machine, stopped: &mut bool) ->
             *stopped = true;
             Ok(())
         }
-        Call::Snapshot { delta } => match machine.snapshot(&delta) {
-            Ok(pause) => return Response::json(&Snapshot::new(pause)),
-            Err(error) => Err(error),
+        Call::Snapshot { delta } => match machine.begin_snapshot(delta) {
+            Ok(()) => return None,
+            refused => refused,
         },
         Call::Grow { size } => machine.grow(size),
         Call::Begin(operation) => machine.begin(operation),
-        Call::Progress => return Response::json(&machine.layers().status()),
+        Call::Progress => return Some(Response::json(&machine.layers().status())),
         Call::BreakOff => {
             machine.layers().break_off();
             Ok(())
         }
     };
-    done.map_or_else(|error| Response::failed(&error), |()| Response::done())
+    Some(done.map_or_else(|error| Response::failed(&error), |()| Response::done()))
 }

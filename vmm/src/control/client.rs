@@ -283,7 +283,7 @@ mod tests {
                 watch.wait(None).unwrap();
                 server.serve(|_| {
                     answered = true;
-                    response.clone()
+                    Some(response.clone())
                 });
             }
         });

@@ -2,7 +2,7 @@
 //!
 //! Runs on the event loop's thread and never waits for a client. A connection has at most one
 //! request's worth of bytes waiting in and one response's out: whoever does not read his answers
-//! is not read either.
+//! is not read either, nor is one whose answer takes longer; all others are.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
@@ -15,7 +15,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 
 use super::api::{self, Call};
 use super::http::{self, MAX_REQUEST, Parsed, Response};
-use crate::poll::Watch;
+use crate::poll::{Watch, hung_up};
 
 /// Connections at one time. One more replaces the one that has been silent for longest.
 const MAX_CONNECTIONS: usize = 16;
@@ -35,6 +35,8 @@ struct Connection {
     output: Vec<u8>,
     /// No more requests are taken; it goes when the output is out.
     closing: bool,
+    /// Its last request is still to be answered.
+    waiting: bool,
 }
 
 /// What a connection did.
@@ -64,8 +66,9 @@ impl Server {
         self.connections.iter().for_each(|connection| connection.watch(watch));
     }
 
-    /// Does whatever can be done without waiting; `answer` does what requests ask for.
-    pub fn serve(&mut self, mut answer: impl FnMut(Call) -> Response) {
+    /// Does whatever can be done without waiting; `answer` does what requests ask for. Where it has
+    /// no response yet, [`answer`](Server::answer) gives that later.
+    pub fn serve(&mut self, mut answer: impl FnMut(Call) -> Option<Response>) {
         self.accept();
         let mut heard = Vec::new();
         for mut connection in mem::take(&mut self.connections) {
@@ -76,6 +79,17 @@ impl Server {
             }
         }
         self.connections.append(&mut heard);
+    }
+
+    /// Answers the request that waits for it, unless its client has gone. At most one waits.
+    pub fn answer(&mut self, response: &Response) {
+        let Some(client) = self.connections.iter_mut().find(|client| client.waiting) else {
+            return;
+        };
+        client.waiting = false;
+        client.output = response.encode(!client.closing);
+        // What does not go out yet, or never will, is the next round's affair.
+        let _ = client.send();
     }
 
     fn accept(&mut self) {
@@ -96,21 +110,30 @@ impl Server {
 impl Connection {
     fn new(stream: UnixStream) -> io::Result<Connection> {
         stream.set_nonblocking(true)?;
-        Ok(Connection { stream, input: Vec::new(), output: Vec::new(), closing: false })
+        let (input, output) = (Vec::new(), Vec::new());
+        Ok(Connection { stream, input, output, closing: false, waiting: false })
     }
 
     fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
-        let idle = self.output.is_empty();
-        watch.stream(&self.stream, idle && !self.closing, !idle);
+        let idle = self.is_idle();
+        watch.stream(&self.stream, idle && !self.closing, !self.output.is_empty());
     }
 
-    fn serve(&mut self, answer: &mut dyn FnMut(Call) -> Response) -> io::Result<Did> {
+    /// Whether all its requests have had their answers.
+    fn is_idle(&self) -> bool {
+        self.output.is_empty() && !self.waiting
+    }
+
+    fn serve(&mut self, answer: &mut dyn FnMut(Call) -> Option<Response>) -> io::Result<Did> {
         self.send()?;
-        let heard = self.output.is_empty() && !self.closing && self.receive()?;
-        while self.output.is_empty() && self.answer_next(answer) {
+        if self.waiting && hung_up(&self.stream) {
+            return Ok(Did::End);
+        }
+        let heard = self.is_idle() && !self.closing && self.receive()?;
+        while self.is_idle() && self.answer_next(answer) {
             self.send()?;
         }
-        Ok(match (self.closing && self.output.is_empty(), heard) {
+        Ok(match (self.closing && self.is_idle(), heard) {
             (true, _) => Did::End,
             (false, true) => Did::Hear,
             (false, false) => Did::Wait,
@@ -153,13 +176,15 @@ impl Connection {
     }
 
     /// Answers the next request that is here as a whole; whether there was one.
-    fn answer_next(&mut self, answer: &mut dyn FnMut(Call) -> Response) -> bool {
+    fn answer_next(&mut self, answer: &mut dyn FnMut(Call) -> Option<Response>) -> bool {
         match http::parse(&self.input) {
             Parsed::Partial => false,
             Parsed::Whole(request, length) => {
                 self.input.drain(..length);
-                let response = api::route(&request).map_or_else(|refusal| refusal, &mut *answer);
-                self.output = response.encode(request.keep_alive);
+                match api::route(&request).map_or_else(Some, &mut *answer) {
+                    Some(response) => self.output = response.encode(request.keep_alive),
+                    None => self.waiting = true,
+                }
                 if !request.keep_alive {
                     self.end_input();
                 }

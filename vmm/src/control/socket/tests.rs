@@ -26,8 +26,9 @@ impl Fixture {
     fn serve(&mut self) {
         let calls = &mut self.calls;
         self.server.serve(|call| {
+            let later = matches!(call, Call::Snapshot { .. });
             calls.push(call);
-            Response::done()
+            (!later).then(Response::done)
         });
     }
 }
@@ -40,6 +41,9 @@ fn received(mut stream: &UnixStream) -> String {
 
 const PAUSE: &[u8] = b"PATCH /vm HTTP/1.1\r\nContent-Length: 18\r\n\r\n{\"state\":\"Paused\"}";
 const STOP: &[u8] = b"PUT /offshoot/stop HTTP/1.1\r\n\r\n";
+/// Answered later.
+const SNAPSHOT: &[u8] =
+    b"PUT /offshoot/snapshot HTTP/1.1\r\nContent-Length: 14\r\n\r\n{\"delta\":\"/d\"}";
 
 #[test]
 fn socket_is_its_owners_alone() {
@@ -139,4 +143,52 @@ fn client_that_asks_and_closes_its_side_gets_its_answer() {
     fixture.serve();
     assert!(received(&client).starts_with("HTTP/1.1 204"));
     assert!(fixture.server.connections.is_empty());
+}
+
+#[test]
+fn an_answer_that_takes_long_holds_nobody_else_up() {
+    let mut fixture = Fixture::new();
+    let (mut slow, mut quick) = (fixture.connect(), fixture.connect());
+    slow.write_all(&[SNAPSHOT, STOP].concat()).unwrap();
+    fixture.serve();
+    quick.write_all(PAUSE).unwrap();
+    fixture.serve();
+    assert!(received(&quick).starts_with("HTTP/1.1 204"));
+    assert_eq!(received(&slow), "");
+    assert_eq!(fixture.calls.len(), 2, "what comes after it waits for it: {:?}", fixture.calls);
+    fixture.server.answer(&Response::fault(500, "full"));
+    fixture.serve();
+    assert_eq!(fixture.calls.last(), Some(&Call::Stop));
+    let answers = received(&slow);
+    let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["500", "204"]);
+}
+
+#[test]
+fn a_client_that_closes_its_side_gets_the_answer_that_takes_long() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    client.write_all(SNAPSHOT).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    fixture.serve();
+    fixture.serve();
+    fixture.server.answer(&Response::done());
+    assert!(received(&client).starts_with("HTTP/1.1 204"));
+    fixture.serve();
+    assert!(fixture.server.connections.is_empty());
+}
+
+#[test]
+fn an_answer_nobody_waits_for_any_more_is_nobody_elses() {
+    let mut fixture = Fixture::new();
+    let mut gone = fixture.connect();
+    gone.write_all(SNAPSHOT).unwrap();
+    fixture.serve();
+    drop(gone);
+    fixture.serve();
+    assert!(fixture.server.connections.is_empty());
+    let other = fixture.connect();
+    fixture.serve();
+    fixture.server.answer(&Response::done());
+    assert_eq!(received(&other), "");
 }
