@@ -20,6 +20,10 @@ const NAMES: [&str; 4] = ["vmlinuz", "vmlinux", "bzImage", "kernel"];
 /// Not to boot, or no kernel.
 const NOT: [&str; 6] = ["rescue", ".old", ".sig", ".hmac", ".bak", ".efi"];
 
+/// Where the Boot Loader Specification has unified kernel images: of a boot partition, and where that
+/// is mounted.
+const UNIFIED: [&str; 3] = ["/EFI/Linux", "/boot/EFI/Linux", "/boot/efi/EFI/Linux"];
+
 /// A kernel's file in a filesystem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kernel {
@@ -74,6 +78,18 @@ pub(crate) fn find(tree: &Tree, folder: &str) -> Result<Vec<Kernel>> {
     }
     kernels.sort_by(|a, b| b.compare(a));
     Ok(kernels)
+}
+
+/// A unified kernel image: kernel, ramdisk and options in one EFI program.
+pub(crate) fn unified(tree: &Tree) -> Result<Option<String>> {
+    for folder in UNIFIED {
+        let names = tree.names(folder)?;
+        let image = names.iter().find(|name| name.to_ascii_lowercase().ends_with(".efi"));
+        if let Some(name) = image {
+            return Ok(Some(format!("{folder}/{name}")));
+        }
+    }
+    Ok(None)
 }
 
 /// The kernel of a boot loader's entry, wherever it lies: systemd-boot's is `/ID/6.5.6/linux`.
@@ -184,6 +200,18 @@ mod tests {
             (format!("{path}/linux"), Some(format!("{path}/initrd")))
         };
         assert_eq!(found, [is("6.10"), is("6.9")]);
+    }
+
+    #[test]
+    fn unified_image_is_found_where_boot_loaders_look_for_it() {
+        let is = |path: &str, found: Option<&str>| {
+            let tree = Tree::new(Memory::default().file(path, "MZ"));
+            assert_eq!(unified(&tree).expect("it can be read").as_deref(), found);
+        };
+        is("/EFI/Linux/arch-linux.EFI", Some("/EFI/Linux/arch-linux.EFI"));
+        is("/boot/efi/EFI/Linux/6.8.efi", Some("/boot/efi/EFI/Linux/6.8.efi"));
+        is("/EFI/BOOT/BOOTX64.EFI", None);
+        is("/EFI/Linux/notes.txt", None);
     }
 
     #[test]

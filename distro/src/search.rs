@@ -90,6 +90,7 @@ impl Search {
 
     fn bootable(&mut self, root: Option<Opened>, others: Vec<Opened>) -> Option<Bootable> {
         let named = root.as_ref().map(|root| root.volume);
+        let mut unified = Vec::new();
         for opened in root.into_iter().chain(others) {
             let folders: &[_] = if opened.root { &["/boot", ""] } else { &["", "/boot"] };
             for &boot in folders {
@@ -99,7 +100,13 @@ impl Search {
                     return Some(Bootable { opened, boot, kernels });
                 }
             }
+            let volume = &self.volumes[opened.volume];
+            let image = noted(&mut self.notes, volume, kernel::unified(&opened.tree)).flatten();
+            unified.extend(image.map(|path| {
+                format!("{path} on {volume} is a unified kernel image, which is not taken apart")
+            }));
         }
+        self.notes.append(&mut unified);
         if let Some(root) = named {
             self.notes.push(format!("the system on {} has no kernel", self.volumes[root]));
         }

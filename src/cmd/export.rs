@@ -19,6 +19,7 @@ use crate::console::Signals;
 use crate::failure::{Code, Failure};
 use crate::monitor;
 use crate::output::{self, Style, human, progress};
+use crate::store::Store;
 use crate::store::paths::sync_dir;
 pub use flat::{flat, write_disk};
 
@@ -29,11 +30,16 @@ const BLOCK: u64 = 4096;
 pub fn export(app: &App, args: &args::Export) -> Result<()> {
     let cannot = || format!("cannot export {}", args.source);
     let signals = Signals::catch()?;
-    let result = match args.output.to_str() {
-        Some("-") => to_stdout(app, args, &signals),
-        _ => to_file(app, args, &signals),
+    let export = || {
+        let mut store = app.store()?;
+        // Before anything is wrong with where it is to go.
+        store.refuse_unknown(&args.source)?;
+        match args.output.to_str() {
+            Some("-") => to_stdout(app, &mut store, args, &signals),
+            _ => to_file(app, &mut store, args, &signals),
+        }
     };
-    match result {
+    match export() {
         Err(_) if signals.pending() => {
             Err(Failure::new(Code::Interrupted, "interrupted")).with_context(cannot)
         }
@@ -41,34 +47,41 @@ pub fn export(app: &App, args: &args::Export) -> Result<()> {
     }
 }
 
-fn to_stdout(app: &App, args: &args::Export, signals: &Signals) -> Result<()> {
+fn to_stdout(app: &App, store: &mut Store, args: &args::Export, signals: &Signals) -> Result<()> {
     if io::stdout().is_terminal() {
         let what = "a sealed file is nothing for a terminal";
         return Err(Failure::usage(what).hint("-o FILE, or a pipe").into());
     }
     let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    seal(app, args, &mut Guarded::new(out, signals), Path::new("standard output")).map(drop)
+    let out = &mut Guarded::new(out, signals);
+    seal(app, store, args, out, Path::new("standard output")).map(drop)
 }
 
-fn to_file(app: &App, args: &args::Export, signals: &Signals) -> Result<()> {
+fn to_file(app: &App, store: &mut Store, args: &args::Export, signals: &Signals) -> Result<()> {
     let path = args.output.as_path();
     if fs::symlink_metadata(path).is_ok() {
         return Err(exists(path));
     }
     let draft = draft(path)?;
     let out = draft.as_file().try_clone()?;
-    let summary = seal(app, args, &mut Guarded::new(out, signals), path)?;
+    let summary = seal(app, store, args, &mut Guarded::new(out, signals), path)?;
     publish(draft, path)?;
     print(app, path, &summary)
 }
 
-fn seal(app: &App, args: &args::Export, out: &mut Guarded<'_>, path: &Path) -> Result<Summary> {
+fn seal(
+    app: &App,
+    store: &mut Store,
+    args: &args::Export,
+    out: &mut Guarded<'_>,
+    path: &Path,
+) -> Result<Summary> {
     let bar = progress::bytes(format!("exporting {}", args.source), app.quiet);
     let progress = &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     };
-    let result = app.store()?.export(&args.source, monitor::writer, out, path, progress);
+    let result = store.export(&args.source, monitor::writer, out, path, progress);
     bar.finish_and_clear();
     result
 }

@@ -31,7 +31,7 @@ pub use serve::Duty;
 pub use spawn::{Monitor, Settings, bring_up, spec, start};
 pub use state::State;
 pub use stop::{kill, process, shut_down, wait};
-pub use writer::{stopped, writer};
+pub use writer::{lock, stopped, writer};
 
 /// How long a running monitor may take to do what it is asked.
 const PATIENCE: Duration = Duration::from_secs(10);

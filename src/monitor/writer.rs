@@ -41,17 +41,24 @@ pub fn writer(vm: &Vm) -> Result<Writer> {
 /// As [`writer`], of a VM that must not run.
 ///
 /// # Errors
-/// It runs, or its files cannot be read.
+/// As [`lock`].
 pub fn stopped(vm: &Vm) -> Result<Writer> {
+    lock(vm).map(Writer::Nobody)
+}
+
+/// Takes the lock of a VM that must not run.
+///
+/// # Errors
+/// It runs, or its files cannot be read.
+pub fn lock(vm: &Vm) -> Result<Lock> {
     match Lock::take(&vm.dir) {
-        Ok(lock) => Ok(Writer::Nobody(lock)),
         Err(error) if failure::code(&error) == Code::InUse => {
             let state = State::of(&vm.dir)?;
             Err(Failure::in_use(format!("it is {}", state.word()))
                 .hint(format!("offshoot stop {}", vm.record.name))
                 .into())
         }
-        Err(error) => Err(error),
+        result => result,
     }
 }
 

@@ -25,6 +25,15 @@ const MOMENTARY: &str = "export-";
 const NOTE: &str = "made to export the VM while it ran";
 
 impl Store {
+    /// Refuses to go on where there is no such VM or snapshot.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn refuse_unknown(&self, of: &Source) -> Result<()> {
+        let vm = self.vm(&of.name)?;
+        of.snapshot.as_ref().map_or(Ok(()), |name| self.snapshot(&vm, name).map(drop))
+    }
+
     /// Opens the disk of `of` with `open`, and has `read` read it. Of a VM that runs it is the disk as a
     /// power cut would leave it now.
     ///

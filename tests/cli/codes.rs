@@ -45,6 +45,8 @@ fn every_verb_without_its_vm_ends_with_3() {
         "snapshot revert nosuch s1",
         "snapshot rm nosuch s1",
         "export nosuch -o -",
+        "export nosuch -o /nowhere/x",
+        "export nosuch@s1 --flat -o /nowhere/x",
         "disk serve nosuch --nbd /nowhere/x",
         "clone nosuch@s1",
     ];
@@ -128,12 +130,10 @@ fn a_running_vm_ends_what_needs_it_stopped_with_4() {
     let idle = ["--memory=64M", "--cmdline=offshoot.do=idle", "--start"];
     store.ok(["clone", "tiny", "web"].into_iter().chain(idle));
     let socket = format!("disk serve web --nbd {}/x", text(store.folder()));
-    let commands = ["rm web", "reset web"];
+    let commands = ["rm web", "reset web", &socket, &format!("{socket} --read-only")];
     all_fail(&store, 4, "it is running", "offshoot stop web", &commands);
-    for words in ["start web", &socket] {
-        let said = fails(4, store.command(words.split(' ')));
-        assert!(said.contains("web: it is running (process "), "{said}");
-    }
+    let said = fails(4, store.command(["start", "web"]));
+    assert!(said.contains("web: it is running (process "), "{said}");
 }
 
 /// The command in a mount namespace whose /dev has only what every program needs.

@@ -185,6 +185,16 @@ fn disk_without_linux_is_data() {
 }
 
 #[test]
+fn unified_kernel_image_is_named_and_the_disk_is_data() {
+    let unified = [("EFI/Linux/arch-linux.efi", b"MZ".as_slice())];
+    let disk = Disk::new(20 * MIB)
+        .table("label: gpt\nstart=2048, size=16384, type=uefi\nstart=18432, size=16384\n")
+        .ext4(1, BOOT, &unified)
+        .ext4(9, ROOT, &[("etc/os-release", b"ID=arch")]);
+    disk.is_data("/EFI/Linux/arch-linux.efi on partition 1 (ext4) is a unified kernel image");
+}
+
+#[test]
 fn what_cannot_be_read_is_named() {
     let table = "label: gpt\nstart=2048, size=16384\n";
     let disk = || Disk::new(12 * MIB).table(table);

@@ -2,12 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -120,8 +120,11 @@ pub fn both(output: &Output) -> String {
 /// A machine's console, read while it runs.
 pub struct Follower {
     logs: Child,
-    lines: BufReader<ChildStdout>,
-    seen: String,
+    /// What comes from it, piece by piece; closed at its end.
+    pieces: Receiver<Vec<u8>>,
+    seen: Vec<u8>,
+    /// How much of that has been waited for.
+    at: usize,
     /// What the machine's monitor logs.
     monitor: PathBuf,
 }
@@ -131,49 +134,70 @@ impl Follower {
     pub fn new(store: &Store, name: &str) -> Follower {
         let mut logs = store.command(["logs", "--follow", name]);
         let mut logs = logs.stderr(Stdio::inherit()).spawn().expect("offshoot starts");
-        let lines = BufReader::new(logs.stdout.take().expect("it is piped"));
+        let output = logs.stdout.take().expect("it is piped");
+        let (sender, pieces) = mpsc::channel();
+        thread::spawn(move || pass_on(output, &sender));
         let dir = store.inspect(name)["dir"].as_str().expect("it has one").to_owned();
         let monitor = Path::new(&dir).join("monitor.log");
-        Follower { logs, lines, seen: String::new(), monitor }
+        Follower { logs, pieces, seen: Vec::new(), at: 0, monitor }
     }
 
-    /// Fails because the machine ended too early.
-    #[track_caller]
-    fn ended(&self, awaited: &str) -> ! {
-        let monitor = fs::read_to_string(&self.monitor).unwrap_or_default();
-        let seen = &self.seen;
-        panic!(
-            "it ended before it said {awaited:?}; its console:\n{seen}\nits monitor:\n{monitor}"
-        );
-    }
-
-    /// Reads on until there is this line.
+    /// Reads on until there is this line. Fails when the machine ends before, or takes for ever.
     #[track_caller]
     pub fn wait_for(&mut self, line: &str) {
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let start = self.seen.len();
-            let read = self.lines.read_line(&mut self.seen).expect("a console is text");
-            if read == 0 {
-                self.ended(line);
-            }
-            if self.seen[start..].trim_end() == line {
+            let left = &self.seen[self.at..];
+            let Some(end) = left.iter().position(|&byte| byte == b'\n') else {
+                self.read_on(line, deadline);
+                continue;
+            };
+            let found = left[..end].trim_ascii_end() == line.as_bytes();
+            self.at += end + 1;
+            if found {
                 return;
             }
         }
     }
 
-    /// Reads on until these words have been said; their line need not have ended.
+    /// As [`wait_for`](Follower::wait_for), for words whose line need not have ended.
     #[track_caller]
     pub fn wait_for_words(&mut self, words: &str) {
-        let mut said = Vec::new();
-        while !said.ends_with(words.as_bytes()) {
-            let mut byte = [0];
-            let read = self.lines.read(&mut byte).expect("a console can be read");
-            self.seen.push_str(&String::from_utf8_lossy(&byte[..read]));
-            if read == 0 {
-                self.ended(words);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = &self.seen[self.at..];
+            if let Some(at) = left.windows(words.len()).position(|some| some == words.as_bytes()) {
+                self.at += at + words.len();
+                return;
             }
-            said.push(byte[0]);
+            self.read_on(words, deadline);
+        }
+    }
+
+    #[track_caller]
+    fn read_on(&mut self, awaited: &str, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.pieces.recv_timeout(left) {
+            Ok(piece) => self.seen.extend(piece),
+            Err(RecvTimeoutError::Disconnected) => self.fail("it ended before it said", awaited),
+            Err(RecvTimeoutError::Timeout) => self.fail("it has not said", awaited),
+        }
+    }
+
+    #[track_caller]
+    fn fail(&self, what: &str, awaited: &str) -> ! {
+        let monitor = fs::read_to_string(&self.monitor).unwrap_or_default();
+        let seen = String::from_utf8_lossy(&self.seen);
+        panic!("{what} {awaited:?}; its console:\n{seen}\nits monitor:\n{monitor}");
+    }
+}
+
+/// Hands on what there is to read until nobody wants it any more.
+fn pass_on(mut output: ChildStdout, to: &Sender<Vec<u8>>) {
+    let mut bytes = [0; 4096];
+    while let Ok(read @ 1..) = output.read(&mut bytes) {
+        if to.send(bytes[..read].to_vec()).is_err() {
+            return;
         }
     }
 }

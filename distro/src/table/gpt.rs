@@ -13,6 +13,8 @@ use super::{SECTOR, Table};
 use crate::bytes::{array, u32, u64};
 use crate::disk::Window;
 
+/// The other size of sectors that disks have, bytes.
+const LARGE: u64 = 4096;
 /// Of all entries, bytes; what is usual has 16 KiB.
 const LARGEST: u32 = 1 << 20;
 
@@ -25,9 +27,16 @@ struct Entries {
 pub(super) fn read(disk: &Window) -> Table {
     let mut table = Table::default();
     let last = disk.len() / SECTOR;
-    let entries = entries(disk, 1).or_else(|| {
+    let first = entries(disk, 1, SECTOR);
+    if first.is_none() && entries(disk, 1, LARGE).is_some() {
+        let what = "its GPT is for sectors of 4096 bytes, and a guest's disk has 512: \
+                    no guest would find its partitions";
+        table.damage.push(what.into());
+        return table;
+    }
+    let entries = first.or_else(|| {
         table.damage.push("the GPT at its start is damaged".into());
-        entries(disk, last.checked_sub(1)?)
+        entries(disk, last.checked_sub(1)?, SECTOR)
     });
     let Some(entries) = entries else {
         table.damage.push("the GPT's copy at its end is missing or damaged, too".into());
@@ -49,9 +58,10 @@ fn add(table: &mut Table, disk: &Window, number: u32, entry: &[u8]) {
     table.add(disk, number, Some(uuid), first, count.unwrap_or(u64::MAX));
 }
 
-/// The entries that the header in this sector has; `None` where either is damaged.
-fn entries(disk: &Window, sector: u64) -> Option<Entries> {
-    let header = disk.bytes::<512>(sector.checked_mul(SECTOR)?).ok()?;
+/// The entries that the header in this sector has; `None` where either is damaged. Sectors have
+/// `unit` bytes.
+fn entries(disk: &Window, sector: u64, unit: u64) -> Option<Entries> {
+    let header = disk.bytes::<512>(sector.checked_mul(unit)?).ok()?;
     let len = usize::try_from(u32(&header, 12)).ok().filter(|len| (92..=512).contains(len))?;
     let mut summed = header.get(..len)?.to_vec();
     summed.get_mut(16..20)?.fill(0);
@@ -60,7 +70,7 @@ fn entries(disk: &Window, sector: u64) -> Option<Entries> {
     }
     let (count, each) = (u32(&header, 80), u32(&header, 84));
     let size = count.checked_mul(each).filter(|size| *size <= LARGEST && each >= 128)?;
-    let bytes = disk.vec(u64(&header, 72).checked_mul(SECTOR)?, usize::try_from(size).ok()?);
+    let bytes = disk.vec(u64(&header, 72).checked_mul(unit)?, usize::try_from(size).ok()?);
     let bytes = bytes.ok().filter(|bytes| crc32fast::hash(bytes) == u32(&header, 88))?;
     Some(Entries { bytes, each: usize::try_from(each).ok()? })
 }

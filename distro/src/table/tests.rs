@@ -74,3 +74,22 @@ fn gpt_that_is_nowhere_is_damage() {
     assert!(table.partitions.is_empty());
     assert_eq!(table.damage.len(), 2, "{:?}", table.damage);
 }
+
+#[test]
+fn gpt_for_large_sectors_is_told_from_a_damaged_one() {
+    let mut disk = Sectors::new(100).entry(0, 0, 0xee, 1, 99);
+    let entries = [7; 128];
+    disk.0[8192..8192 + 128].copy_from_slice(&entries);
+    let header = &mut disk.0[4096..4096 + 92];
+    header[..8].copy_from_slice(b"EFI PART");
+    for (at, number) in [(12, 92), (72, 2), (80, 1), (84, 128)] {
+        header[at] = number;
+    }
+    header[88..92].copy_from_slice(&crc32fast::hash(&entries).to_le_bytes());
+    let sum = crc32fast::hash(header);
+    header[16..20].copy_from_slice(&sum.to_le_bytes());
+    let table = disk.read().expect("it says it is one");
+    assert!(table.partitions.is_empty());
+    assert!(table.damage[0].contains("sectors of 4096 bytes"), "{:?}", table.damage);
+    assert_eq!(table.damage.len(), 1);
+}

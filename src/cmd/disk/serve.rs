@@ -19,7 +19,7 @@ use crate::console::Signals;
 use crate::failure::Failure;
 use crate::monitor;
 use crate::output;
-use crate::store::lock::{Holder, Lock, Phase};
+use crate::store::lock::{Holder, Phase};
 use crate::store::{Name, Source, Store, Vm};
 
 /// Queues another monitor may use; one is the least.
@@ -59,7 +59,7 @@ struct Server {
 impl Server {
     fn read_write(&self, store: &Store, name: &Name) -> Result<()> {
         let vm = store.vm(name)?;
-        let mut lock = Lock::take(&vm.dir)?;
+        let mut lock = monitor::lock(&vm)?;
         store.settle_stopped(&vm, &lock)?;
         let socket = listen(&self.path)?;
         let before = lock.signature()?;
