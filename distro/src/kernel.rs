@@ -20,7 +20,7 @@ const NAMES: [&str; 4] = ["vmlinuz", "vmlinux", "bzImage", "kernel"];
 /// Not to boot, or no kernel.
 const NOT: [&str; 6] = ["rescue", ".old", ".sig", ".hmac", ".bak", ".efi"];
 
-/// Where the Boot Loader Specification has unified kernel images: of a boot partition, and where that
+/// Where the Boot Loader Specification has unified kernel images, on a boot partition or where that
 /// is mounted.
 const UNIFIED: [&str; 3] = ["/EFI/Linux", "/boot/EFI/Linux", "/boot/efi/EFI/Linux"];
 

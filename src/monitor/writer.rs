@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use blockdev::copy::Watch;
 use vmm::control::Client;
-use vmm::control::client;
+use vmm::control::client::Error as ControlError;
 use vmm::layers::{Operation, Phase, Status};
 
 use super::state::{State, client};
@@ -117,10 +117,10 @@ fn why(status: Status) -> Failure {
 }
 
 /// An operation goes with the machine it was begun in, and nothing is lost by that.
-fn ended(error: client::Error) -> anyhow::Error {
+fn ended(error: ControlError) -> anyhow::Error {
     match error {
-        client::Error::Unreachable { .. } => {
-            let what = "the VM ended before it was done";
+        ControlError::Unreachable { .. } => {
+            let what = "its monitor ended before it was done";
             Failure::new(Code::Failed, what).hint("the same again").into()
         }
         error => error.into(),

@@ -20,6 +20,7 @@ use super::lock::Lock;
 use super::name::Name;
 use super::paths::sync_dir;
 use super::remove::Away;
+use super::reserve::Reserve;
 use super::sockets;
 use super::writer::Writer;
 use crate::failure::Failure;
@@ -72,6 +73,7 @@ impl Store {
     /// The store as a whole refuses: none is removed, or all are and not all of their snapshots.
     pub fn remove_vms(&mut self, names: &[Name], away: Away) -> Result<Vec<Result<()>>> {
         let alone = Alone::enter(&self.paths)?;
+        let _reserve = Reserve::give_up(&self.paths);
         let (mut held, mut results) = (Vec::new(), Vec::new());
         for name in names {
             let vm = self.hold(&alone, name, away);
@@ -131,6 +133,7 @@ impl Store {
     /// left is whole.
     pub fn remove_cascade(&mut self, names: &[Name], agreed: &Cascade, away: Away) -> Result<()> {
         let alone = Alone::enter(&self.paths)?;
+        let _reserve = Reserve::give_up(&self.paths);
         let kept = agreed.snapshots.iter().map(|snapshot| &snapshot.vm);
         for name in agreed.images.iter().chain(&agreed.vms).chain(kept) {
             self.refuse_protected(name).with_context(|| name.to_string())?;

@@ -20,6 +20,7 @@ use super::inventory::Place;
 use super::layer::Alone;
 use super::name::Name;
 use super::paths::{load, refuse_missing, sync_dir};
+use super::reserve::Reserve;
 use super::time::Timestamp;
 use crate::failure::{Code, Failure};
 
@@ -157,6 +158,7 @@ impl Store {
     /// There is none of this name, it is protected, or VMs stand on it: they are listed.
     pub fn remove_image(&mut self, name: &Name) -> Result<()> {
         let alone = Alone::enter(&self.paths)?;
+        let _reserve = Reserve::give_up(&self.paths);
         self.remove_image_alone(&alone, name)
     }
 

@@ -6,6 +6,7 @@
 //! <root>/layers/<uuid>/      delta, layer.toml, owners             frozen deltas others stand on
 //! <root>/tmp/               being made, or on its way out
 //! <root>/inventory.db       names and who stands on whom
+//! <root>/reserve            room for removing things where there is none
 //! ```
 //! A delta may be a symlink to a file elsewhere: [`home`].
 
@@ -41,6 +42,7 @@ pub mod paths;
 mod remove;
 mod renew;
 pub mod repair;
+mod reserve;
 mod reset;
 mod reshape;
 mod settings;
@@ -58,6 +60,7 @@ use anyhow::{Context, Result};
 use crate::failure::{Code, Failure};
 use inventory::Inventory;
 use paths::Paths;
+use reserve::Reserve;
 
 pub use blank::USUAL_MEMORY;
 pub use clone::Source;
@@ -124,5 +127,7 @@ fn create_inventory(paths: &Paths) -> Result<()> {
         return Err(Failure::new(Code::Integrity, what).hint("offshoot doctor --fix").into());
     }
     let name = format!("inventory-{}", uuid::Uuid::new_v4().simple());
-    Inventory::create(&path, &paths.tmp().join(name))
+    Inventory::create(&path, &paths.tmp().join(name))?;
+    Reserve::keep(paths);
+    Ok(())
 }

@@ -77,6 +77,11 @@ impl Paths {
         self.root.join("lost")
     }
 
+    /// Room for removing things on a full filesystem.
+    pub fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
     /// The database.
     pub fn inventory(&self) -> PathBuf {
         self.root.join("inventory.db")

@@ -21,6 +21,7 @@ use super::inventory::LayerRow;
 use super::layer::{self, Alone};
 use super::ofd;
 use super::paths::sync_dir;
+use super::reserve::Reserve;
 use crate::failure::Failure;
 
 impl Store {
@@ -109,6 +110,7 @@ impl Store {
     /// The filesystem or the inventory refuses; they are whole then, or `doctor` lists them.
     pub fn prune(&mut self, away: Away) -> Result<Vec<Uuid>> {
         let alone = Alone::enter(&self.paths)?;
+        let _reserve = Reserve::give_up(&self.paths);
         self.collect_and(&alone, away)
     }
 

@@ -1,5 +1,7 @@
 //! Operations on a disk's layers while the guest uses it: one at a time, in a thread of its own.
 
+mod snapshot;
+
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, chain, kind};
 pub(crate) use snapshot::Snapshot;
-
-mod snapshot;
 
 /// What to do with the layers of a disk. What the guest reads does not change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -149,6 +149,50 @@ fn a_store_whose_index_finds_no_room_says_what_to_do_and_loses_nothing() {
 }
 
 #[test]
+fn what_fills_a_disk_can_be_removed_from_it() {
+    let Some(small) = Small::new("rm on a full disk", 12) else { return };
+    let store = small.store();
+    tiny_in(store);
+    store.ok(["clone", "tiny", "-n", "3"]);
+    store.ok(["snapshot", "create", "tiny-1", "s1"]);
+    store.ok(["snapshot", "create", "tiny-2", "s1"]);
+    for words in ["rm tiny-1", "rm tiny-2 tiny-3", "image rm tiny"] {
+        small.fill(0);
+        store.ok(words.split(' '));
+        small.relieve();
+        assert_tidy(store);
+    }
+}
+
+/// Whether an operation on the layers of `web`, for which there is no room, says so.
+#[track_caller]
+fn finds_no_room(small: &Small, args: &[&str]) {
+    small.fill(64 << 10);
+    let output = finish(small.store().command(args));
+    small.relieve();
+    let said = both(&output);
+    assert_eq!(output.status.code(), Some(6), "{args:?}: {said}");
+    assert!(said.contains("/delta at byte ") && said.contains("No space left on"), "{said}");
+    assert!(said.contains("\ntry: make room on that filesystem"), "{said}");
+}
+
+#[test]
+fn an_operation_without_room_says_so_alike_whether_the_vm_runs() {
+    let Some(small) = web("operations on a full disk", "idle") else { return };
+    let store = small.store();
+    let base = store.folder().join("other.raw");
+    fs::write(&base, [7; 4096]).expect("written");
+    store.ok(["image", "import", text(&base), "--name", "other"]);
+    let operations = [["flatten", "web"].as_slice(), &["rebase", "web", "--onto", "other"]];
+    operations.into_iter().for_each(|args| finds_no_room(&small, args));
+    store.ok(["start", "web"]);
+    operations.into_iter().for_each(|args| finds_no_room(&small, args));
+    store.ok(["flatten", "web"]);
+    store.ok(["stop", "--force", "web"]);
+    obeys(store, "web", "verify-base:range=0+1M,exit:0");
+}
+
+#[test]
 fn commands_that_find_no_room_at_any_step_leave_the_store_as_it_was() {
     let Some(small) = Small::new("commands on a full disk", 12) else { return };
     let store = small.store();
