@@ -1,5 +1,6 @@
 //! Who writes to a VM's disk: for the store, which must not know of monitors.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -118,11 +119,34 @@ fn why(status: Status) -> Failure {
 
 /// An operation goes with the machine it was begun in, and nothing is lost by that.
 fn ended(error: ControlError) -> anyhow::Error {
-    match error {
-        ControlError::Unreachable { .. } => {
-            let what = "its monitor ended before it was done";
-            Failure::new(Code::Failed, what).hint("the same again").into()
+    let has_ended = match &error {
+        ControlError::Unreachable { .. } => true,
+        ControlError::NoAnswer { source, .. } => source.kind() != ErrorKind::TimedOut,
+        ControlError::Refused { .. } => false,
+    };
+    if !has_ended {
+        return error.into();
+    }
+    let what = "its monitor ended before it was done";
+    Failure::new(Code::Failed, what).hint("the same again").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_whose_monitor_has_ended_is_to_be_begun_again() {
+        let path = || "/run/c".into();
+        let unreachable = |kind: ErrorKind| {
+            ended(ControlError::Unreachable { path: path(), source: kind.into() })
+        };
+        let no_answer =
+            |kind: ErrorKind| ended(ControlError::NoAnswer { path: path(), source: kind.into() });
+        for error in [unreachable(ErrorKind::NotFound), no_answer(ErrorKind::ConnectionReset)] {
+            assert_eq!(failure::code(&error), Code::Failed);
+            assert_eq!(failure::hint(&error), Some("the same again"));
         }
-        error => error.into(),
+        assert_eq!(failure::hint(&no_answer(ErrorKind::TimedOut)), None);
     }
 }
