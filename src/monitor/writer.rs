@@ -54,10 +54,8 @@ pub fn stopped(vm: &Vm) -> Result<Writer> {
 pub fn lock(vm: &Vm) -> Result<Lock> {
     match Lock::take(&vm.dir) {
         Err(error) if failure::code(&error) == Code::InUse => {
-            let state = State::of(&vm.dir)?;
-            Err(Failure::in_use(format!("it is {}", state.word()))
-                .hint(format!("offshoot stop {}", vm.record.name))
-                .into())
+            let hint = format!("offshoot stop {}", vm.record.name);
+            Err(Failure::in_use(failure::text(&error)).hint(hint).into())
         }
         result => result,
     }

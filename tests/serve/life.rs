@@ -49,6 +49,7 @@ fn what_is_served_cannot_be_started_served_again_or_removed() {
     let output = finish(store.command(serve));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains(&format!("its disk is being served (process {pid})")), "{said}");
+    assert!(said.contains("try: offshoot stop web"), "{said}");
     assert!(!other.exists());
     assert_eq!(store.inspect("web")["state"], "serving");
 }

@@ -73,7 +73,7 @@ fn who_writes_keeps_readers_out() {
     let pid = format!("its disk is being served (process {})", server.pid().as_raw_nonzero());
     let socket = store.folder().join("other");
     let said = refused(&store, &["disk", "serve", "web", "--read-only", "--nbd", text(&socket)]);
-    assert!(said.contains("it is serving"), "{said}");
+    assert!(said.contains(&pid) && said.contains("try: offshoot stop web"), "{said}");
     let said = refused(&store, &["export", "web", "--flat", "-o", text(&socket)]);
     assert!(said.contains(&pid), "{said}");
 }
