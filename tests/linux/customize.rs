@@ -1,9 +1,7 @@
-//! What guests with a spec find: the seed as Linux mounts it, the words on the command line; and
-//! what becomes of a distribution's machine that is told by them who it is.
+//! What guests with a spec find: the seed as Linux mounts it, the words on the command line.
 
-use crate::common::store::{Store, succeeds};
+use crate::common::store::Store;
 use crate::guest::{Machine, said};
-use crate::user::{User, debian};
 
 /// Reads the second disk, which must refuse to be written.
 const READ_SEED: &str = "say $(findfs LABEL=CIDATA); mount -t vfat -o ro /dev/vdb /mnt; \
@@ -23,40 +21,4 @@ pub fn guests_learn_who_they_are_from_the_seed_or_the_command_line(store: &Store
     let meta = format!("{{\"instance-id\":\"{uuid}\",\"local-hostname\":\"seeded\"}}");
     let files = "meta-data network-config user-data";
     assert_eq!(said(&seeded.ends(0)), ["/dev/vdb", &meta, files, &uuid, "read-only"]);
-}
-
-/// Says what a machine is known by. The quotes keep the echo of what is typed from being an answer.
-const WHO: &str = "systemctl start ssh-host-key; cd /etc; echo i''am $(hostname) \
-    $(cat machine-id) $(cat /sys/class/dmi/id/product_uuid) $(cut -c13-80 ssh/ssh_host*.pub); cd";
-
-/// What a machine said it is known by: host name, machine-id, UUID, SSH host key.
-fn names(store: &Store, name: &str) -> [String; 4] {
-    let log = store.ok(["logs", name]);
-    // The shell's own words to its terminal come before it, on the same line.
-    let (_, answer) = log.split_once("iam ").expect("it said who it is");
-    let line = answer.lines().next().expect("there is more");
-    let words = line.trim_end().split(' ').map(str::to_owned);
-    words.collect::<Vec<_>>().try_into().expect("four words")
-}
-
-pub fn debian_clones_differ_in_all_that_names_a_machine(store: &Store) {
-    let spec = store.folder().join("seat.toml");
-    std::fs::write(&spec, "delivery = \"cmdline\"\nhostname = \"seat-{n:02}\"").expect("written");
-    let mut clone =
-        store.command(["clone", debian(store), "seat", "-n2", "--memory=384M", "--spec"]);
-    clone.arg(spec);
-    succeeds(clone);
-    let machines = [("seat-1", "seat-01"), ("seat-2", "seat-02")];
-    let users = machines.map(|(name, host)| User::start(store, name, host));
-    for (mut user, (_, host)) in users.into_iter().zip(machines) {
-        user.log_in();
-        user.runs(WHO, &format!("iam {host}"));
-        user.powers_off();
-    }
-    let [one, two] = machines.map(|(name, _)| names(store, name));
-    for ((name, host), found) in machines.into_iter().zip([&one, &two]) {
-        let uuid = store.inspect(name)["vm"]["uuid"].as_str().expect("text").to_owned();
-        assert_eq!(found[..3], [host.to_owned(), uuid.replace('-', ""), uuid]);
-    }
-    assert_ne!(one[3], two[3], "their SSH host keys are the same");
 }

@@ -1,15 +1,18 @@
-//! An ordinary distribution's disk image: nothing is said of its kernel, and people log in. What
-//! somebody does in a clone is kept in the ways there are: in a snapshot of the running machine, in
-//! a file for another store, in a full clone.
+//! An ordinary distribution's disk image: nothing is said of its kernel, and people log in. Clones
+//! are machines of their own. What somebody does in one is kept in the ways there are: in a snapshot
+//! of the running machine, in a file for another store, in a full clone.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::common::disk;
-use crate::common::host::Guest;
+use crate::common::host::{self, Guest};
 use crate::common::store::{Store, both, finish, succeeds};
-use crate::user::{User, debian};
+use crate::user::User;
 
-/// Where the root filesystem begins, bytes: see resources/linux/debian-image.
+/// The image. resources/linux/debian-image says what is on it.
+const DEBIAN: &str = "debian-12";
+/// Where its root filesystem begins, bytes.
 const ROOT_AT: u64 = 2 << 20;
 
 /// Writes files, each with its sum, and says so when they are synced, until Enter is pressed. The
@@ -19,13 +22,14 @@ const WRITE: &str = "n=0; until read -rt 0.01; do n=$((n+1)); head -c 100000 /de
 /// Checks the files that were synced before there was a snapshot.
 const CHECK: &str = "sha256sum -c --status sum1 sum2 sum3 sum4 && echo all who''le";
 
-pub fn debian_boots_to_a_login_and_work_in_a_clone_is_its_own_and_outlives_it(store: &Store) {
-    let [mut author, mut other] = ["author", "other"].map(|name| {
-        store.ok(["clone", debian(store), name, "--memory", "384M"]);
-        User::start(store, name, "debian")
-    });
+pub fn debian_clones_are_machines_of_their_own_and_work_in_one_outlives_it(store: &Store) {
+    let mut import = store.command(["image", "import", "--name", DEBIAN]);
+    import.arg(host::debian_image());
+    succeeds(import);
+    let [mut author, mut other] = seats(store);
     author.log_in();
     other.log_in();
+    assert_ne!(author.is_itself(), other.is_itself(), "their SSH host keys are the same");
     other.runs("echo root on $(findmnt -no SOURCE,FSTYPE /)", "root on /dev/vda1 ext4");
     take_a_snapshot_while_it_writes(store, &mut author);
     other.runs("touch own; echo other has $(ls)", "other has own\r");
@@ -40,15 +44,26 @@ pub fn debian_boots_to_a_login_and_work_in_a_clone_is_its_own_and_outlives_it(st
     boots_without_parent_and_image(&there);
 }
 
+/// Two clones that are told who they are, started.
+fn seats(store: &Store) -> [User<'_>; 2] {
+    let spec = store.folder().join("seat.toml");
+    fs::write(&spec, "delivery = \"cmdline\"\nhostname = \"seat-{n:02}\"").expect("written");
+    let mut clone = store.command(["clone", DEBIAN, "seat", "-n2", "--memory=384M", "--spec"]);
+    clone.arg(spec);
+    succeeds(clone);
+    [("seat-1", "seat-01"), ("seat-2", "seat-02")]
+        .map(|(name, host)| User::start(store, name, host))
+}
+
 fn take_a_snapshot_while_it_writes(store: &Store, author: &mut User) {
     author.begins(WRITE, "synced 4");
-    store.ok(["snapshot", "create", "author", "midway"]);
+    store.ok(["snapshot", "create", "seat-1", "midway"]);
     author.runs("", "written");
 }
 
 /// A sealed file of the snapshot, whose filesystem is sound.
 fn export_the_snapshot(store: &Store) -> PathBuf {
-    store.ok(["clone", "author@midway", "draft"]);
+    store.ok(["clone", "seat-1@midway", "draft"]);
     // As a power cut at that moment would have left it: the journal is replayed first.
     disk::assert_partition_clean_after_replay(store, "draft", ROOT_AT);
     let file = store.folder().join("draft.sealed");
@@ -62,7 +77,7 @@ fn export_the_snapshot(store: &Store) -> PathBuf {
 fn colleague(store: &Store) -> Store {
     let there = Store::new();
     let raw = there.folder().join("debian.raw");
-    let mut export = store.command(["image", "export", debian(store), "-o"]);
+    let mut export = store.command(["image", "export", DEBIAN, "-o"]);
     export.arg(&raw);
     succeeds(export);
     for (name, file) in [("debian", &raw), ("other", &Guest::prepare().base)] {
@@ -79,7 +94,7 @@ fn refuses_another_image(store: &Store, there: &Store, work: &Path) {
     let output = finish(attach);
     let said = both(&output);
     assert_eq!(output.status.code(), Some(5), "{said}");
-    assert!(said.contains(&base_digest(store, debian(store))), "{said}");
+    assert!(said.contains(&base_digest(store, DEBIAN)), "{said}");
     assert!(said.contains(&base_digest(there, "other")), "{said}");
 }
 

@@ -2,22 +2,12 @@
 
 use std::io::Write;
 use std::process::{Child, ChildStdin, Stdio};
-use std::sync::Once;
 
-use crate::common::host;
-use crate::common::store::{Follower, Store, succeeds};
+use crate::common::store::{Follower, Store};
 
-/// The image `debian-12`, imported by whoever needs it first. resources/linux/debian-image says
-/// what is on it.
-pub fn debian(store: &Store) -> &'static str {
-    static IMPORTED: Once = Once::new();
-    IMPORTED.call_once(|| {
-        let mut import = store.command(["image", "import", "--name", "debian-12"]);
-        import.arg(host::debian_image());
-        succeeds(import);
-    });
-    "debian-12"
-}
+/// Says what a machine is known by. The quotes keep the echo of what is typed from being an answer.
+const WHO: &str = "systemctl start ssh-host-key; cd /etc; echo i''am $(hostname) \
+    $(cat machine-id) $(cat /sys/class/dmi/id/product_uuid) $(cut -c13-80 ssh/ssh_host*.pub); cd";
 
 /// A running machine and its console.
 pub struct User<'a> {
@@ -95,6 +85,22 @@ impl<'a> User<'a> {
     pub fn runs(&mut self, command: &str, words: &str) {
         self.begins(command, words);
         self.awaits_prompt();
+    }
+
+    /// Has it say who it is, which must be what its store says. Returns its SSH host key.
+    #[track_caller]
+    pub fn is_itself(&mut self) -> String {
+        self.runs(WHO, &format!("iam {}", self.host));
+        let log = self.store.ok(["logs", self.name]);
+        // The shell's own words to its terminal come before it, on the same line.
+        let (_, answer) = log.split_once("iam ").expect("it said who it is");
+        let line = answer.lines().next().expect("there is more").trim_end();
+        let words: Vec<_> = line.split(' ').collect();
+        let uuid = self.store.inspect(self.name)["vm"]["uuid"].as_str().expect("text").to_owned();
+        let machine_id = uuid.replace('-', "");
+        assert_eq!(words[..3], [self.host, &machine_id, &uuid]);
+        assert_eq!(words.len(), 4, "one SSH host key: {words:?}");
+        words[3].to_owned()
     }
 
     /// Shuts the machine down in an orderly way.
