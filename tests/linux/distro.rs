@@ -1,6 +1,6 @@
 //! An ordinary distribution's disk image: nothing is said of its kernel, and people log in. Clones
 //! are machines of their own. What somebody does in one is kept in the ways there are: in a snapshot
-//! of the running machine, in a file for another store, in a full clone.
+//! of the running machine, in a file for another store, in a full clone, in a promoted one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -115,10 +115,14 @@ fn boots_on_the_same_image(there: &Store, work: &Path) {
     copy.powers_off();
 }
 
+/// A full clone lives on without its parent and its image, and then a promoted clone without that.
 fn boots_without_parent_and_image(there: &Store) {
-    there.ok(["clone", "--full", "copy", "alone"]);
+    there.ok(["clone", "--full", "copy", "whole"]);
     there.ok(["rm", "copy"]);
     there.ok(["image", "rm", "debian"]);
+    there.ok(["clone", "whole", "alone"]);
+    there.ok(["promote", "alone"]);
+    there.ok(["rm", "whole"]);
     let mut alone = User::start_without_init(there, "alone");
     alone.runs(&format!("{CHECK}; [ -s more ] && echo and mo''re"), "and more");
     alone.cuts_the_power();
