@@ -157,6 +157,9 @@ fn code_of_link(link: &(dyn std::error::Error + 'static)) -> Option<Code> {
         _ => {}
     }
     let error = link.downcast_ref::<rusqlite::Error>()?;
+    if is_nonsense(error) {
+        return Some(Code::Integrity);
+    }
     // Its index in shared memory could not grow, for which there is no other reason.
     if error.sqlite_error()?.extended_code == SQLITE_IOERR_SHMSIZE {
         return Some(Code::NoSpace);
@@ -167,6 +170,15 @@ fn code_of_link(link: &(dyn std::error::Error + 'static)) -> Option<Code> {
         ErrorCode::DatabaseBusy => Some(Code::InUse),
         _ => None,
     }
+}
+
+/// Whether a row of the inventory holds what nobody writes there.
+fn is_nonsense(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    matches!(
+        error,
+        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..)
+    )
 }
 
 fn code_of_io(kind: io::ErrorKind) -> Option<Code> {
@@ -196,10 +208,11 @@ fn is_read_only(link: &(dyn std::error::Error + 'static)) -> bool {
     of_io == Some(io::ErrorKind::ReadOnlyFilesystem) || of_database == Some(ErrorCode::ReadOnly)
 }
 
-/// The whole chain in one line, no part of it twice.
+/// The whole chain in one line, no part of it twice, and nothing in it that does things to a terminal:
+/// files of strangers are quoted in it, and called as they like.
 pub fn text(error: &anyhow::Error) -> String {
     let mut text = String::new();
-    for link in error.chain().map(ToString::to_string) {
+    for link in error.chain().map(|link| output::harmless(&link.to_string())) {
         if text.ends_with(&link) {
             continue;
         }
@@ -226,6 +239,9 @@ fn hint_of_link<'a>(link: &'a (dyn std::error::Error + 'static)) -> Option<&'a s
     }
     if is_read_only(link) {
         return Some("mount it for writing, or use another store: --root DIR");
+    }
+    if link.downcast_ref().is_some_and(is_nonsense) {
+        return Some("offshoot doctor --fix");
     }
     let of_failure = link.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_deref());
     let of_disk = || link.downcast_ref::<blockdev::Error>().and_then(|error| error.advice());
@@ -303,6 +319,12 @@ mod tests {
         let source = io::ErrorKind::NotFound.into();
         let error = client::Error::Unreachable { path: "/run/c".into(), source };
         assert_eq!(code(&error.into()), Code::Failed);
+    }
+
+    #[test]
+    fn what_a_stranger_wrote_does_nothing_to_the_terminal() {
+        let error = anyhow::anyhow!("unknown field `\x1b]0;owned\x07`\r").context("a\tb\nc");
+        assert_eq!(text(&error), "a\tb\nc: unknown field `\\u{1b}]0;owned\\u{7}`\\r");
     }
 
     #[test]

@@ -42,7 +42,8 @@ fn log_to_stderr(filter: &str) {
         .parse_filters(filter)
         .format(|to, record| {
             let (now, level) = (store::Timestamp::now(), record.level());
-            writeln!(to, "{now} {level} {}: {}", record.target(), record.args())
+            let said = output::harmless(&record.args().to_string());
+            writeln!(to, "{now} {level} {}: {said}", record.target())
         })
         .init();
 }

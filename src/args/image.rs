@@ -80,7 +80,7 @@ removed again.")]
 pub struct Export {
     /// VM@SNAPSHOT, or VM as it is now; it may run
     pub source: Source,
-    /// The file to write, or - for standard output
+    /// The file to write; without --flat also - for standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// Write the whole disk, raw or qcow2

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::value::size;
+use super::value::{note, size};
 use crate::store::{Name, Source};
 
 #[derive(Debug, Subcommand)]
@@ -60,7 +60,7 @@ pub struct SnapshotCreate {
     /// What to call the snapshot [default: the next of s1, s2, ...]
     pub snapshot: Option<Name>,
     /// Something to remember it by
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = note)]
     pub notes: String,
 }
 

@@ -170,7 +170,7 @@ pub enum Verb {
     Logs(Logs),
     /// Attach this terminal to a running VM's serial console
     ///
-    /// At the start of a line, ~. detaches and ~~ sends a ~.
+    /// It begins with what was printed last. At the start of a line, ~. detaches and ~~ sends a ~.
     Console(Console),
     /// A VM's disk by itself, without the machine
     #[command(subcommand)]

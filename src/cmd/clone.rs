@@ -26,11 +26,8 @@ pub fn clone(app: &App, args: args::Clone) -> Result<()> {
         true => copy(app, &mut store, &request),
     };
     let clones = clones.context(cannot)?;
-    if clones.of_running && !app.quiet {
-        let source = &request.source;
-        output::tell(&format!(
-            "offshoot: {source} is running: its disk was cloned as a power cut leaves it\n"
-        ));
+    if let Some(remark) = clones.remark(&request.source).filter(|_| !app.quiet) {
+        output::tell(&format!("offshoot: {remark}\n"));
     }
     let vms = clones.vms;
     if app.style == Style::Json {

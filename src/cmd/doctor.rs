@@ -67,9 +67,15 @@ pub fn doctor(app: &App, args: &args::Doctor) -> Result<u8> {
     match app.store() {
         Ok(store) => {
             findings.push(host::space(store.paths.root()));
-            findings.extend(leftovers::find(&store)?);
-            findings.extend(layers::find(&store)?);
-            findings.extend(machines::find(&store)?);
+            let inventory = leftovers::inventory(&store)?;
+            // Nothing can be told by one that is damaged.
+            let whole = inventory.verdict == Verdict::Ok;
+            findings.push(inventory);
+            if whole {
+                findings.extend(leftovers::find(&store)?);
+                findings.extend(layers::find(&store)?);
+                findings.extend(machines::find(&store)?);
+            }
         }
         Err(error) => {
             let code = crate::failure::code(&error);

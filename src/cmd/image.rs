@@ -91,7 +91,8 @@ fn inspect(app: &App, names: &[Name]) -> Result<()> {
 
 fn verify(app: &App, names: &[Name]) -> Result<()> {
     let store = app.store()?;
-    each(names, |name| {
+    let mut records: Vec<Record> = Vec::new();
+    let result = each(names, |name| {
         let bar = progress::bytes(format!("verifying {name}"), app.quiet);
         let verified = store.verify_image(name, &mut |done, all| {
             bar.set_length(all);
@@ -104,9 +105,16 @@ fn verify(app: &App, names: &[Name]) -> Result<()> {
                 output::print(&format!("{name}: unchanged ({})\n", image.record.base.digest))
             }
             Style::Names => output::print(&format!("{name}\n")),
-            Style::Json => output::print_json(&image.record),
+            Style::Json => {
+                records.push(image.record);
+                Ok(())
+            }
         }
-    })
+    });
+    if app.style == Style::Json {
+        output::print_json(&records)?;
+    }
+    result
 }
 
 fn rm(app: &App, names: &[Name]) -> Result<()> {

@@ -1,7 +1,7 @@
 //! `logs`: what a console printed.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -54,8 +54,9 @@ fn follow(log: &mut File, path: &Path, process: &OwnedFd) -> Result<()> {
     }
 }
 
-/// Prints what is there beyond what was printed. A log that was cut short starts over.
+/// Prints what is there beyond what was printed.
 fn copy(log: &mut File) -> Result<()> {
+    follow_cut(log, vmm::CONSOLE_LOG_CUT)?;
     let mut chunk = vec![0; 64 << 10];
     loop {
         match log.read(&mut chunk)? {
@@ -65,11 +66,50 @@ fn copy(log: &mut File) -> Result<()> {
     }
 }
 
+/// Goes to where what was not printed yet begins: its writer takes the oldest `cut` bytes out of a
+/// log that is long, or all where that cannot be done.
+fn follow_cut(log: &mut File, cut: u64) -> io::Result<()> {
+    let (printed, length) = (log.stream_position()?, log.metadata()?.len());
+    if printed <= length {
+        return Ok(());
+    }
+    let left = printed.checked_sub(cut).filter(|left| *left <= length);
+    log.seek(SeekFrom::Start(left.unwrap_or(0))).map(drop)
+}
+
 /// That something changed is all there is to know.
 fn drain(changes: &OwnedFd) -> Result<()> {
     let mut events = [0; 4096];
     match rustix::io::read(changes, &mut events) {
         Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
         Err(error) => Err(error).context("cannot watch it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is printed of a log of "0123456789" that was read to its end, cut by its first six bytes
+    /// or by all, and written on to.
+    fn after_cut(now: &str) -> String {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("log");
+        std::fs::write(&path, "0123456789").expect("written");
+        let mut log = File::open(&path).expect("a log");
+        log.seek(SeekFrom::End(0)).expect("its end");
+        std::fs::write(&path, now).expect("written");
+        follow_cut(&mut log, 6).expect("it can be told");
+        let mut text = String::new();
+        log.read_to_string(&mut text).expect("text");
+        text
+    }
+
+    #[test]
+    fn what_follows_a_cut_is_printed_once_and_not_lost() {
+        assert_eq!(after_cut("6789abc"), "abc");
+        assert_eq!(after_cut("6789"), "");
+        assert_eq!(after_cut("ab"), "ab");
+        assert_eq!(after_cut("0123456789abc"), "abc");
     }
 }

@@ -29,8 +29,11 @@ fn run_clone(app: &App, args: args::Run) -> Result<u8> {
     let mut request = clone_request(args.source, names, args.machine)?;
     request.ephemeral |= args.rm;
     let mut store = app.store()?;
-    let vms = store.clone(&request, monitor::writer)?.vms;
-    let [vm] = vms.as_slice() else { unreachable!("one name was asked for") };
+    let clones = store.clone(&request, monitor::writer)?;
+    if let Some(remark) = clones.remark(&request.source).filter(|_| !app.quiet) {
+        output::tell(&format!("offshoot: {remark}\n"));
+    }
+    let [vm] = clones.vms.as_slice() else { unreachable!("one name was asked for") };
     let image = store.image_of(vm)?;
 
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);

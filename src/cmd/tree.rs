@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::App;
 use super::ls::{self, View};
-use crate::failure::Failure;
 use crate::output::table::{self, Align, Cell};
 use crate::output::{self, Style, human};
 use crate::store::inventory::{ImageRow, LayerRow};
@@ -55,23 +54,19 @@ struct Layer {
     vm_removed: bool,
 }
 
-/// Shows the tree, or the branch an image or a VM is on.
+/// Shows the tree, or of an image or a VM the branch it is on, with all that stands on it.
 pub fn tree(app: &App, name: Option<&Name>) -> Result<()> {
     let store = app.store()?;
     let rows = store.inventory.vms()?;
     let lineage = store.lineage_of(&rows)?;
     let mut branches = grow(&store, &lineage, ls::views_with(&store, rows, &lineage))?;
     if let Some(name) = name {
+        let shown = store.cascade(std::slice::from_ref(name))?;
         branches.retain_mut(|branch| {
+            branch.clones.retain(|clone| shown.vms.contains(&clone.name));
             let whole = branch.image.as_ref().is_some_and(|image| image.name == *name);
-            branch.clones.retain(|clone| whole || clone.name == *name);
             whole || !branch.clones.is_empty()
         });
-        if branches.is_empty() {
-            bail!(
-                Failure::not_found(format!("there is no image or VM {name}")).hint("offshoot tree")
-            );
-        }
     }
     match app.style {
         Style::Json => output::print_json(&branches),

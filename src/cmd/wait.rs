@@ -26,7 +26,10 @@ pub fn wait(app: &App, names: &[Name]) -> Result<()> {
             let vm = store.vm(name)?;
             monitor::wait(&vm.dir, None)?;
             let state = State::of(&vm.dir)?;
-            ensure!(!matches!(state, State::Created), Failure::in_use("it was never started"));
+            ensure!(
+                !matches!(state, State::Created),
+                Failure::in_use("it was never started").hint(format!("offshoot start {name}"))
+            );
             Ok(state)
         };
         let state = wait().with_context(|| format!("cannot wait for {name}"))?;

@@ -10,7 +10,7 @@ use super::plan::{Seat, Step};
 use super::{Lab, Roster};
 use crate::failure::{self, Code, Failure};
 use crate::monitor::{self, State};
-use crate::output::progress;
+use crate::output::{self, progress};
 use crate::parallel;
 use crate::store::clone::{CloneRequest, Names};
 use crate::store::{Away, Name, Store, Vm, Writer};
@@ -74,7 +74,11 @@ impl Crew<'_> {
         let names = Names::Numbered(names.collect());
         let request = CloneRequest { names, ..group.request.clone() };
         let made = self.store.clone(&request, monitor::writer);
-        made.map(drop).with_context(|| format!("cannot clone {}", request.source))
+        let made = made.with_context(|| format!("cannot clone {}", request.source))?;
+        if let Some(remark) = made.remark(&request.source).filter(|_| !self.quiet) {
+            output::tell(&format!("offshoot: {remark}\n"));
+        }
+        Ok(())
     }
 
     /// Starts groups in their order; none of which one that comes before is not up.

@@ -25,7 +25,7 @@ const SIGNING: Duration = Duration::from_millis(1);
 /// Its files cannot be read.
 pub fn wait(dir: &Path, deadline: Option<Instant>) -> Result<bool> {
     loop {
-        let Seen { held: true, holder, readers } = lock::look(dir)? else {
+        let Seen { held: true, holder, readers, .. } = lock::look(dir)? else {
             return Ok(true);
         };
         let process = match (readers.first(), &holder) {
@@ -162,7 +162,7 @@ fn ended(dir: &Path) -> Result<()> {
 /// Its files cannot be read.
 pub fn process(dir: &Path) -> Result<Option<OwnedFd>> {
     match lock::look(dir)? {
-        Seen { held: true, holder: Some(holder), readers } if readers.is_empty() => {
+        Seen { held: true, holder: Some(holder), readers, .. } if readers.is_empty() => {
             open(dir, &holder)
         }
         _ => Ok(None),

@@ -49,6 +49,15 @@ pub fn tell(text: &str) {
     let _ = anstream::stderr().lock().write_all(text.as_bytes());
 }
 
+/// A text whose control characters, but for ends of lines and tabs, can be seen and do nothing.
+pub fn harmless(text: &str) -> String {
+    let shown = |c: char| match c.is_control() && c != '\n' && c != '\t' {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
 /// Prints bytes on stdout as they are.
 ///
 /// # Errors

@@ -9,13 +9,15 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use blockdev::StackSpec;
+use blockdev::base::Digest;
 use blockdev::delta::{Heading, Parent, ParentKind};
 use uuid::Uuid;
 
 use super::Store;
 use super::image::Image;
 use super::layer::Layer;
-use super::vm::Vm;
+use super::paths::load;
+use super::vm::{self, Vm};
 use crate::failure::{Code, Failure};
 
 /// Frozen layers in a chain at most, as [`blockdev`] has it.
@@ -52,7 +54,7 @@ impl Store {
         let top = vm.heading()?;
         let chain = self.chain_below(top)?;
         match &chain.image {
-            Some(image) if vm.record.image.as_ref() != Some(&image.record.digest) => {
+            Some(image) if !says_so(vm, &image.record.digest)? => {
                 let other = &image.record.name;
                 let what = format!("its disk stands on image {other}, its record says another");
                 let hint = format!("offshoot rebase {} --onto {other}", vm.record.name);
@@ -84,6 +86,14 @@ impl Store {
         Ok(Chain { image: self.image_below(&parent)?, frozen, top })
     }
 
+    /// The image under everything that is below, if there is one.
+    pub(super) fn image_under(&self, parent: &Parent) -> Result<Option<Image>> {
+        match parent.kind {
+            ParentKind::Delta => Ok(self.chain_below(self.layer(parent.uuid)?.heading)?.image),
+            ParentKind::Base | ParentKind::Nothing => self.image_below(parent),
+        }
+    }
+
     fn image_below(&self, parent: &Parent) -> Result<Option<Image>> {
         if parent.kind == ParentKind::Nothing {
             return Ok(None);
@@ -111,6 +121,12 @@ impl Chain {
             ..StackSpec::default()
         }
     }
+}
+
+/// Whether a VM's record says that it is of this image; as it was read, or as it is by now.
+fn says_so(vm: &Vm, image: &Digest) -> Result<bool> {
+    let is_it = |record: &vm::Record| record.image.as_ref() == Some(image);
+    Ok(is_it(&vm.record) || is_it(&load(&vm.dir.join(vm::RECORD))?))
 }
 
 /// What a layer stands on, as the inventory has it.

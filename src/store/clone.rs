@@ -131,6 +131,14 @@ pub struct Clones {
     pub of_running: bool,
 }
 
+impl Clones {
+    /// What is to be said of clones of a running VM.
+    pub fn remark(&self, source: &Source) -> Option<String> {
+        let text = format!("{source} is running: its disk was cloned as a power cut leaves it");
+        self.of_running.then_some(text)
+    }
+}
+
 /// What clones stand on, and have in common with it.
 pub(super) struct Origin {
     pub(super) parent: Parent,
@@ -183,20 +191,38 @@ impl Store {
             }
             return self.image_origin(&source.name);
         }
-        let vm = self.vm(&source.name)?;
         let alone = Alone::enter(&self.paths)?;
+        // While it is waited for, much may become of the VM.
+        let vm = self.vm(&source.name)?;
         match &source.snapshot {
             Some(snapshot) => {
                 let layer = self.layer(self.snapshot(&vm, snapshot)?.uuid)?;
-                Ok(Origin::of(vm, layer.as_parent()?, layer.heading.size, alone))
+                self.vm_origin(vm, layer.as_parent()?, layer.heading.size, alone)
             }
             None => {
                 let writer = writer(&vm)?;
                 let (parent, size) = self.frozen_state(&alone, &vm, &writer)?;
                 let of_running = matches!(writer, Writer::Monitor(_));
-                Ok(Origin { of_running, ..Origin::of(vm, parent, size, alone) })
+                Ok(Origin { of_running, ..self.vm_origin(vm, parent, size, alone)? })
             }
         }
+    }
+
+    /// Of clones of a VM as it is or was, on `parent`.
+    fn vm_origin(&self, vm: Vm, parent: Parent, size: u64, alone: Alone) -> Result<Origin> {
+        let files = [image::KERNEL, image::INITRD].into_iter();
+        // Since its snapshot it may have been put on another image.
+        let image = self.image_under(&parent)?.map(|image| image.record.digest);
+        Ok(Origin {
+            own_files: files.filter_map(|name| Some((name, vm.own(name)?))).collect(),
+            parent,
+            size,
+            image: image.or(vm.record.image.clone()),
+            settings: Some(vm.record),
+            cmdline: None,
+            of_running: false,
+            alone: Some(alone),
+        })
     }
 
     fn image_origin(&self, name: &Name) -> Result<Origin> {
@@ -233,28 +259,12 @@ fn stands_for(top: &Heading, vm: &Vm) -> Result<bool> {
     Ok(whole && delta::inspect(&vm.delta())?.owned_blocks == 0)
 }
 
-impl Origin {
-    fn of(vm: Vm, parent: Parent, size: u64, alone: Alone) -> Origin {
-        let files = [image::KERNEL, image::INITRD].into_iter();
-        Origin {
-            own_files: files.filter_map(|name| Some((name, vm.own(name)?))).collect(),
-            parent,
-            size,
-            image: vm.record.image.clone(),
-            settings: Some(vm.record),
-            cmdline: None,
-            of_running: false,
-            alone: Some(alone),
-        }
-    }
-}
-
 /// The disk's length: whole sectors, and nothing of the source cut off.
 pub(super) fn disk_size(least: u64, asked: Option<u64>) -> Result<u64> {
     let size = asked.unwrap_or(least);
     if size < least {
         let what = format!("a disk of {size} bytes is smaller than its source's {least}");
-        return Err(Failure::usage(what).into());
+        return Err(Failure::usage(what).hint(format!("--disk-size {least}, or more")).into());
     }
     size.checked_next_multiple_of(512)
         .ok_or_else(|| Failure::usage(format!("a disk of {size} bytes is too large")).into())

@@ -26,8 +26,8 @@ impl Store {
     /// Merges what a VM has written into the snapshot it stands on, which nobody else may need.
     ///
     /// # Errors
-    /// It stands on an image, which never changes; others stand on the snapshot: they are named;
-    /// there is no room; or `watch` broke it off. Then it is to be begun again.
+    /// It stands on an image, which never changes; the snapshot is another VM's, or others stand on it:
+    /// they are named; there is no room; or `watch` broke it off. Then it is to be begun again.
     pub fn commit(&mut self, vm: &Vm, writer: &Writer, watch: Watch<'_>) -> Result<()> {
         let _merging = Merging::enter(&self.paths, watch)?;
         self.settled(vm, writer)?;
@@ -44,6 +44,7 @@ impl Store {
             let alone = Alone::enter(&self.paths)?;
             let chain = self.chain(vm)?;
             let Some(parent) = chain.frozen.last() else { return Err(nothing_to_commit_into(vm)) };
+            self.refuse_anothers(vm, parent)?;
             self.refuse_others(vm, parent, None)?;
             self.refuse_readers(writer, parent)?;
             self.freeze(&alone, vm, writer, Mark::default())?;
@@ -99,6 +100,21 @@ impl Store {
         }
         drop(alone);
         self.record(vm)
+    }
+
+    /// That a layer is no snapshot of another VM, which would go back to something else then.
+    fn refuse_anothers(&self, vm: &Vm, layer: &Layer) -> Result<()> {
+        let lineage = self.lineage()?;
+        let row = lineage.layer(layer.heading.uuid).filter(|row| row.name.is_some());
+        match row.and_then(|row| row.vm.as_ref()) {
+            Some(owner) if *owner != vm.record.id() => {
+                let (name, label) = (&vm.record.name, lineage.label(layer.heading.uuid));
+                let what = format!("{label} is a snapshot of another VM");
+                let hint = format!("offshoot snapshot create {name}, or offshoot flatten {name}");
+                Err(Failure::in_use(what).hint(hint).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// That nobody but the VM, and `above` where it is said, stands on a layer.

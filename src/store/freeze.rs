@@ -78,7 +78,7 @@ impl Store {
     ///
     /// # Errors
     /// A layer is missing or damaged, or the writer does not go on.
-    pub(super) fn settle(&mut self, _: &Alone, vm: &Vm, writer: &Writer) -> Result<()> {
+    pub(super) fn settle(&mut self, alone: &Alone, vm: &Vm, writer: &Writer) -> Result<()> {
         let chain = self.chain(vm)?;
         let top = &chain.top;
         self.take_back(vm, top)?;
@@ -87,9 +87,12 @@ impl Store {
         {
             self.go_on(vm, top.parent.uuid, writer)?;
         }
-        match self.is_indexed(vm, top)? {
-            true => Ok(()),
-            false => self.index(vm),
+        if !self.is_indexed(vm, top)? {
+            self.index(vm)?;
+        }
+        match writer {
+            Writer::Nobody(_) => self.clean_below(alone, vm),
+            Writer::Monitor(_) => Ok(()),
         }
     }
 
@@ -119,7 +122,7 @@ impl Store {
     }
 
     /// Removes the directory of a layer that did not become one: the VM's delta is still its own.
-    fn take_back(&self, vm: &Vm, top: &Heading) -> Result<()> {
+    pub(super) fn take_back(&self, vm: &Vm, top: &Heading) -> Result<()> {
         let dir = self.paths.layer(top.uuid);
         if !dir.exists() {
             return Ok(());
@@ -204,7 +207,8 @@ impl Store {
             change.insert_snapshot(record)?;
         }
         change.link(link(&chain.top))?;
-        change.set_top(&id, chain.top.uuid, vm.record.image.as_deref())?;
+        let image = chain.image.map(|image| image.record.digest).or(vm.record.image.clone());
+        change.set_top(&id, chain.top.uuid, image.as_deref())?;
         if old != chain.top.uuid && !self.paths.layer(old).exists() {
             change.forget(old)?;
         }

@@ -13,7 +13,7 @@ use blockdev::{Pace, Stack, StackSpec};
 
 use super::Store;
 use super::blank::{Blank, share};
-use super::clone::{CloneRequest, Clones, Names, Origin, disk_size};
+use super::clone::{CloneRequest, Clones, Origin, disk_size};
 use super::customize::Script;
 use super::draft::Busy;
 use super::home;
@@ -34,9 +34,8 @@ impl Store {
         writer: impl Fn(&Vm) -> Result<Writer>,
         watch: Watch<'_>,
     ) -> Result<Clones> {
-        if let Names::Given(names) = &request.names {
-            names.iter().try_for_each(|name| self.inventory.refuse_taken(name))?;
-        }
+        let said = request.names.said();
+        said.iter().try_for_each(|(name, _)| self.inventory.refuse_taken(name))?;
         request.refuse_unusable_dir(&self.paths)?;
         let mut origin = self.origin(&request.source, writer)?;
         // Before much is copied.

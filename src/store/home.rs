@@ -125,7 +125,8 @@ pub(super) fn refuse_unusable(dir: &Path, paths: &Paths) -> Result<(), Failure> 
     if !dir.is_dir() {
         return Err(refuse("there is no such directory").hint("make it, or mount it"));
     }
-    if dir.starts_with(paths.root()) {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    if real(dir).starts_with(real(paths.root())) {
         return Err(refuse("it is in the store").hint("leave it out"));
     }
     let access = rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK);

@@ -175,7 +175,11 @@ impl Store {
         drop(change);
         self.refuse_users(alone, &path, base)?;
         let change = self.inventory.change()?;
-        edit::refuse_protected(&change, &self.paths, &Place::Image(digest.clone()), name)?;
+        let place = Place::Image(digest.clone());
+        if change.find(name)? != place {
+            return Err(Failure::in_use("it was renamed meanwhile").hint("the same again").into());
+        }
+        edit::refuse_protected(&change, &self.paths, &place, name)?;
         change.delete_image(name)?;
         let trash = Trash::take(&self.paths, [self.paths.image(&digest)])?;
         sync_dir(&self.paths.images())?;

@@ -12,6 +12,7 @@ mod rows;
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavio
 use uuid::Uuid;
 
 use super::name::Name;
-use crate::failure::{Code, Failure};
+use crate::failure::{self, Code, Failure};
 
 pub use change::{Change, NewVm};
 pub use describe::Place;
@@ -99,8 +100,8 @@ impl Inventory {
         }
         let checkpoint = || {
             self.db.busy_timeout(Duration::ZERO)?;
-            self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-            self.db.busy_timeout(PATIENCE)
+            let copied = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            self.db.busy_timeout(PATIENCE).and(copied)
         };
         if let Err(error) = checkpoint() {
             log::debug!("the inventory's log stays long: {error}");
@@ -113,8 +114,9 @@ impl Inventory {
     /// # Errors
     /// It cannot be written.
     pub fn create(path: &Path, draft: &Path) -> Result<()> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let db = Connection::open_with_flags(draft, flags)?;
+        // For its owner's eyes only, wherever the store is; SQLite's other files follow it in that.
+        File::options().write(true).create_new(true).mode(0o600).open(draft)?;
+        let db = Connection::open_with_flags(draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.pragma_update(None, "page_size", PAGE)?;
         STEPS.iter().try_for_each(|step| db.execute_batch(step))?;
         db.pragma_update(None, "journal_mode", "wal")?;
@@ -145,13 +147,22 @@ impl Inventory {
         refuse_taken(&self.db, [name])
     }
 
-    /// What is wrong with the database itself, if anything.
+    /// What is wrong with the database itself or with what its rows hold, if anything.
     ///
     /// # Errors
     /// It cannot be read at all.
     pub fn check(&self) -> Result<Option<String>> {
         let verdict: String = self.db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        Ok((verdict != "ok").then_some(verdict))
+        if verdict != "ok" {
+            return Ok(Some(verdict));
+        }
+        let rows = self.images().map(drop).and_then(|()| self.vms().map(drop));
+        match rows.and_then(|()| self.layers().map(drop)) {
+            Err(error) if failure::code(&error) == Code::Integrity => {
+                Ok(Some(failure::text(&error)))
+            }
+            read => read.map(|()| None),
+        }
     }
 
     /// The digest that names an image's directory.
@@ -203,7 +214,8 @@ fn refuse_taken<'n>(db: &Connection, names: impl IntoIterator<Item = &'n Name>) 
         let taken: Option<String> =
             query.query_row([name.as_str()], |row| row.get(0)).optional()?;
         if let Some(by) = taken {
-            return Err(Failure::in_use(format!("the name {name} is taken by {by}")).into());
+            let what = format!("the name {name} is taken by {by}");
+            return Err(Failure::in_use(what).hint("another name, or offshoot rename").into());
         }
     }
     Ok(())

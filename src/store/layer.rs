@@ -26,6 +26,8 @@ pub const DELTA: &str = "delta";
 /// The merged owner map of the chain up to this layer: a cache.
 pub const OWNERS: &str = "owners";
 pub(super) const RECORD: &str = "layer.toml";
+/// The note on snapshots that are made to read a VM that runs.
+pub(super) const MOMENTARY: &str = "made to export the VM while it ran";
 
 /// `layer.toml`: what people know a layer by.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,6 +49,19 @@ pub struct Record {
     /// What people wrote about it.
     #[serde(default)]
     pub notes: String,
+}
+
+impl Record {
+    /// Whether it is only a part of what the VM `id` wrote since its last snapshot: it was frozen so
+    /// that others could stand on it or read it, or is a snapshot no more.
+    pub(super) fn is_unsaved(&self, id: &str) -> bool {
+        self.vm == id && (self.name.is_none() || self.is_momentary())
+    }
+
+    /// Whether it is a snapshot that an export made for itself, and did not come to remove.
+    pub fn is_momentary(&self) -> bool {
+        self.notes == MOMENTARY
+    }
 }
 
 /// A layer in the store.

@@ -1,5 +1,7 @@
 //! The `lock` file of a VM: held by its monitor for as long as that lives, and so the only truth
-//! on whether the VM runs. Its content says who holds it, or held it last.
+//! on whether the VM runs. Its content says who signed it last. Who holds it unsigned, a command at
+//! work on a VM that does not run, the lock itself tells: nobody takes that for the last monitor,
+//! whose number may be another process's by now.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -63,7 +65,7 @@ impl Lock {
     /// # Errors
     /// It is held, or there is no such directory (any more).
     pub fn take(dir: &Path) -> Result<Lock> {
-        Lock::take_by(dir, ofd::try_exclusive)
+        Lock::take_by(dir, |file| ofd::try_alone(file, std::process::id()))
     }
 
     /// Takes the lock of the VM in `dir` together with others who only read its disk. The file is not
@@ -106,7 +108,8 @@ impl Lock {
     /// # Errors
     /// The file cannot be written.
     pub fn sign(&mut self, holder: &Holder) -> Result<()> {
-        self.write(serde_json::to_string(holder)?.as_bytes()).context("cannot write the lock file")
+        let signed = self.write(serde_json::to_string(holder)?.as_bytes());
+        signed.and_then(|()| ofd::hide_number(&self.file)).context("cannot write the lock file")
     }
 
     /// Takes the signature back: nothing was run.
@@ -114,7 +117,7 @@ impl Lock {
     /// # Errors
     /// The file cannot be written.
     pub fn unsign(&mut self) -> io::Result<()> {
-        self.write(b"")
+        self.restore(b"")
     }
 
     /// What the file says before it is signed.
@@ -133,6 +136,7 @@ impl Lock {
     /// # Errors
     /// The file cannot be written.
     pub fn restore(&mut self, signature: &[u8]) -> io::Result<()> {
+        ofd::show_number(&self.file, std::process::id())?;
         self.write(signature)
     }
 
@@ -156,7 +160,8 @@ fn in_use(by: &Seen) -> anyhow::Error {
         (None, Some(Holder { phase: Phase::Serving, pid, .. })) => {
             ("its disk is being served", Some(*pid))
         }
-        (None, _) => ("it is running", holder.map(|holder| holder.pid)),
+        (None, Some(holder)) => ("it is running", Some(holder.pid)),
+        (None, None) => ("another command is at work on it", by.worker),
     };
     let by = pid.map_or(String::new(), |pid| format!(" (process {pid})"));
     Failure::in_use(format!("{what}{by}")).into()
@@ -167,8 +172,10 @@ fn in_use(by: &Seen) -> anyhow::Error {
 pub struct Seen {
     /// Whether somebody holds it.
     pub held: bool,
-    /// Who signed last; nobody has, or they are just doing it, where this is `None`.
+    /// Who signed last; `None` where nobody has, or whoever holds it has not.
     pub holder: Option<Holder>,
+    /// The process that holds it and has not signed it.
+    pub worker: Option<u32>,
     /// The processes that hold it together, to read the disk.
     pub readers: Vec<u32>,
 }
@@ -178,21 +185,36 @@ pub struct Seen {
 /// # Errors
 /// The file exists and cannot be read.
 pub fn look(dir: &Path) -> Result<Seen> {
+    match open(dir)? {
+        Some(mut file) => see(&mut file).with_context(|| format!("cannot query {}", dir.display())),
+        None => Ok(Seen { held: false, holder: None, worker: None, readers: Vec::new() }),
+    }
+}
+
+/// Who signed the lock of the VM in `dir` last, whoever holds it now.
+///
+/// # Errors
+/// The file exists and cannot be read.
+pub fn last_holder(dir: &Path) -> Result<Option<Holder>> {
+    open(dir)?.map_or(Ok(None), |mut file| read(&mut file))
+}
+
+fn open(dir: &Path) -> Result<Option<File>> {
     let path = dir.join(FILE);
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Seen { held: false, holder: None, readers: Vec::new() });
-        }
-        Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
-    };
-    see(&mut file).with_context(|| format!("cannot query {}", path.display()))
+    match File::open(&path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot open {}", path.display())),
+    }
 }
 
 fn see(file: &mut File) -> Result<Seen> {
-    let readers = ofd::sharers(file)?;
-    let held = !readers.is_empty() || ofd::is_held(file)?;
-    Ok(Seen { held, holder: read(file)?, readers })
+    let mut numbers = ofd::numbers(file)?;
+    let alone = ofd::is_held_alone(file)?;
+    let held = alone || !numbers.is_empty();
+    let worker = alone.then(|| numbers.pop()).flatten();
+    let holder = if worker.is_none() { read(file)? } else { None };
+    Ok(Seen { held, holder, worker, readers: if alone { Vec::new() } else { numbers } })
 }
 
 /// What is written in the file, whole or not at all: it may be read while it is written.

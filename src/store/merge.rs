@@ -97,10 +97,11 @@ impl Store {
     /// Takes a snapshot's name away: nobody can ask for it any more.
     pub(super) fn take_name(&mut self, uuid: Uuid) -> Result<()> {
         let layer = self.layer(uuid);
+        // Whoever renames its VM writes the record, too, while nobody else can write the inventory.
+        let change = self.inventory.change()?;
         if let Ok(layer) = &layer {
             update(&layer.dir.join(RECORD), &Record { name: None, ..layer.record()? })?;
         }
-        let change = self.inventory.change()?;
         change.take_name(uuid)?;
         change.commit()
     }

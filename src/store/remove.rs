@@ -156,7 +156,8 @@ impl Store {
     /// They are named.
     pub(super) fn refuse_users(&self, _: &Alone, path: &Path, base: Uuid) -> Result<()> {
         if is_open(path) {
-            return Err(Failure::in_use("something is using it").into());
+            let hint = "wait until nothing of it is served, exported or copied";
+            return Err(Failure::in_use("something is using it").hint(hint).into());
         }
         self.refuse_untold()?;
         match self.standing()?.get(&base).and_then(|on_it| on_it.first()) {

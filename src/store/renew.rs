@@ -4,16 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use blockdev::delta::{self, Parent, ParentKind};
+use blockdev::delta::{self, Heading, Parent, ParentKind};
 use uuid::Uuid;
 
 use super::Store;
 use super::draft::Busy;
 use super::fault;
 use super::home::{self, Home};
-use super::layer::sync_file;
+use super::layer::{Alone, sync_file};
 use super::lock::Lock;
 use super::paths::{Paths, sync_dir};
+use super::reset::goes_back_to;
 use super::vm::Vm;
 use crate::failure::{Code, Failure};
 
@@ -54,6 +55,13 @@ impl Store {
     /// # Errors
     /// It stands on nothing it could be like, or its delta cannot be made anew.
     pub fn clean(&self, vm: &Vm, _lock: &Lock) -> Result<()> {
+        let top = vm.heading()?;
+        if self.paths.layer(top.uuid).exists() || self.is_frozen_for_others(vm, &top)? {
+            let mut own = Store::open(self.paths.root())?;
+            let alone = Alone::enter(&self.paths)?;
+            own.take_back(vm, &top)?;
+            own.clean_below(&alone, vm)?;
+        }
         let found = delta::inspect(&vm.delta())?;
         if found.parent.kind == ParentKind::Nothing {
             let what = "it is ephemeral and stands on nothing, so there is no clean state";
@@ -67,6 +75,30 @@ impl Store {
         let mut fresh = Fresh::make(&self.paths, vm, |path| delta::create_anew(path, &heading))?;
         fault::point("delta-cleaned");
         fresh.place()
+    }
+
+    /// Takes an ephemeral VM nobody runs off layers that were frozen of it while it ran so that others
+    /// could stand on them: what it wrote is in them.
+    pub(super) fn clean_below(&mut self, alone: &Alone, vm: &Vm) -> Result<()> {
+        let top = vm.heading()?;
+        if !self.is_frozen_for_others(vm, &top)? {
+            return Ok(());
+        }
+        match goes_back_to(vm, &self.chain(vm)?) {
+            Ok(parent) => self.stand_on(alone, vm, &parent, top.size.max(parent.size)),
+            Err(error) => {
+                log::debug!("{}: {}", vm.record.name, crate::failure::text(&error));
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether an ephemeral VM's delta stands on a layer that was frozen only for others.
+    fn is_frozen_for_others(&self, vm: &Vm, top: &Heading) -> Result<bool> {
+        if !vm.record.ephemeral || top.parent.kind != ParentKind::Delta {
+            return Ok(false);
+        }
+        Ok(self.layer(top.parent.uuid)?.record()?.is_unsaved(&vm.record.id()))
     }
 }
 

@@ -22,7 +22,8 @@ struct Back<'a> {
 }
 
 impl Store {
-    /// Takes stopped VMs back, each to its last snapshot, or else to what it was cloned of. Says what came of each, in their order.
+    /// Takes stopped VMs back, each to its last snapshot, or else to what it was cloned of. Says what
+    /// came of each, in their order.
     ///
     /// # Errors
     /// The store as a whole refuses. Each by itself: it is protected, it stands on nothing, or
@@ -61,13 +62,11 @@ impl Store {
     }
 }
 
-/// What a VM goes back to. Layers of its own that have no name are what it wrote, like its delta:
-/// they were frozen so that it could be cloned, or lost their name.
-fn goes_back_to(vm: &Vm, chain: &Chain) -> Result<Parent> {
+/// What a VM goes back to: what is below all it wrote since its last snapshot.
+pub(super) fn goes_back_to(vm: &Vm, chain: &Chain) -> Result<Parent> {
     let mut above = &chain.top;
     for layer in chain.frozen.iter().rev() {
-        let record = layer.record()?;
-        if record.name.is_some() || record.vm != vm.record.id() {
+        if !layer.record()?.is_unsaved(&vm.record.id()) {
             return layer.as_parent();
         }
         above = &layer.heading;

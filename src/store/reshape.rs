@@ -56,6 +56,10 @@ impl Store {
             // All of it was done but for the record, perhaps.
             return self.record_image(vm, &image);
         }
+        let below = self.image_under(&vm.heading()?.parent)?;
+        // A revert to where it stood on that image was broken off before its record said so.
+        let below = below.filter(|below| below.record.digest == image.record.digest);
+        let vm = &self.follow_image(vm, below.as_ref())?;
         self.settled(vm, writer)?;
         let below = StackSpec { base: Some(image.base()), ..StackSpec::default() };
         self.stand(vm, writer, &below, watch)?;

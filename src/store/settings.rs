@@ -107,6 +107,7 @@ impl Settings {
         }
         let labels = self.labels.iter().flat_map(|(key, value)| [key, value]);
         let texts = labels.chain([&self.notes, &self.image]).chain(&self.cmdline);
+        let texts = texts.chain(&self.kernel).chain(&self.initrd);
         let control = |c: char| c.is_control() && c != '\n' && c != '\t';
         match texts.into_iter().any(|text| text.contains(control)) {
             true => Err("there are control characters in them"),
@@ -173,6 +174,7 @@ mod tests {
         bad(|settings| settings.notes = "\x1b]0;owned\x07".into());
         bad(|settings| drop(settings.labels.insert("k\r".into(), String::new())));
         bad(|settings| settings.cmdline = Some("a\0b".into()));
+        bad(|settings| settings.initrd = Some("\x1b[2J".into()));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use blockdev::delta::{self, Parent};
 use uuid::Uuid;
 
 use super::Store;
+use super::fault;
 use super::freeze::Mark;
 use super::inventory::LayerRow;
 use super::layer::Alone;
@@ -73,7 +74,9 @@ impl Store {
     fn free_name(&self, vm: &Vm, name: Name) -> Result<Name> {
         match self.inventory.snapshot(&vm.record.id(), &name)? {
             None => Ok(name),
-            Some(_) => Err(Failure::in_use(format!("it has a snapshot {name} already")).into()),
+            Some(_) => Err(Failure::in_use(format!("it has a snapshot {name} already"))
+                .hint(format!("another name; offshoot snapshot ls {}", vm.record.name))
+                .into()),
         }
     }
 
@@ -125,11 +128,11 @@ impl Store {
         self.settle(&alone, vm, writer)?;
         let layer = self.layer(self.snapshot(vm, to)?.uuid)?;
         layer.as_parent()?;
-        let written = delta::inspect(&vm.delta())?.owned_blocks;
+        let written = self.unsaved_blocks(vm)?;
         let kept = match since {
             Since::Refuse if written > 0 => {
                 let what = format!("{} written since its last snapshot would be lost", {
-                    crate::output::human::bytes(written * 4096)
+                    crate::output::human::bytes(written.saturating_mul(4096))
                 });
                 return Err(Failure::in_use(what).hint("--keep SNAPSHOT, or --force").into());
             }
@@ -141,9 +144,33 @@ impl Store {
         Ok(kept)
     }
 
+    /// Blocks a VM wrote since its last snapshot; a block it wrote again after it was cloned counts
+    /// twice.
+    fn unsaved_blocks(&self, vm: &Vm) -> Result<u64> {
+        let mut blocks = delta::inspect(&vm.delta())?.owned_blocks;
+        for layer in self.chain(vm)?.frozen.iter().rev() {
+            let record = layer.record()?;
+            // What has a name stays, whoever gave it.
+            if record.name.is_some() || !record.is_unsaved(&vm.record.id()) {
+                break;
+            }
+            blocks += delta::inspect(&layer.delta())?.owned_blocks;
+        }
+        Ok(blocks)
+    }
+
     /// Gives a stopped VM an empty delta on another layer, and takes away what nobody needs then.
-    fn stand_on(&mut self, alone: &Alone, vm: &Vm, parent: &Parent, size: u64) -> Result<()> {
+    pub(super) fn stand_on(
+        &mut self,
+        alone: &Alone,
+        vm: &Vm,
+        parent: &Parent,
+        size: u64,
+    ) -> Result<()> {
+        let image = self.image_under(parent)?;
         self.renew(vm, parent, size)?;
+        fault::point("stands-elsewhere");
+        let vm = &self.follow_image(vm, image.as_ref())?;
         self.index(vm)?;
         self.set_disk_size(vm, size)?;
         self.collect(alone).map(drop)

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,6 +12,8 @@ use super::repair::entries;
 
 /// What a socket's name ends with.
 const SUFFIX: &str = ".sock";
+/// The one a monitor always listens on.
+const CONTROL: &str = "control.sock";
 
 /// The directory of the sockets that whoever last ran the VM in `dir` left behind, if they did.
 ///
@@ -28,7 +31,7 @@ pub fn left(dir: &Path) -> Result<Option<PathBuf>> {
 /// # Errors
 /// The filesystem refuses.
 pub fn clear(dir: &Path) -> Result<()> {
-    let Some(sockets) = lock::look(dir)?.holder.and_then(|holder| there(dir, holder)) else {
+    let Some(sockets) = lock::last_holder(dir)?.and_then(|holder| there(dir, holder)) else {
         return Ok(());
     };
     for name in entries(&sockets)?.iter().filter(|name| name.ends_with(SUFFIX)) {
@@ -37,10 +40,16 @@ pub fn clear(dir: &Path) -> Result<()> {
     gone(fs::remove_dir(&sockets), &sockets)
 }
 
+/// Whether a monitor listens in this directory. Of a VM that nobody runs it is the monitor of its
+/// like in a copy of the store, which has VMs of the same ids.
+pub fn are_live(sockets: &Path) -> bool {
+    UnixStream::connect(sockets.join(CONTROL)).is_ok()
+}
+
 /// A damaged lock may name any directory; the VM's own is called as the VM's is.
 fn there(dir: &Path, Holder { sockets, .. }: Holder) -> Option<PathBuf> {
     let own = sockets.is_absolute() && sockets.file_name() == dir.file_name();
-    (own && sockets.is_dir()).then_some(sockets)
+    (own && sockets.is_dir() && !are_live(&sockets)).then_some(sockets)
 }
 
 fn gone(removed: io::Result<()>, dir: &Path) -> Result<()> {

@@ -13,7 +13,7 @@ use blockdev::StackSpec;
 
 use super::Store;
 use super::clone::Source;
-use super::layer::{Alone, Layer};
+use super::layer::{Alone, Layer, MOMENTARY};
 use super::lock::Lock;
 use super::name::Name;
 use super::vm::Vm;
@@ -21,8 +21,7 @@ use super::writer::Writer;
 use crate::failure::{self, Code, Failure};
 
 /// What the snapshots are called that are made to read a VM that runs; a number follows.
-const MOMENTARY: &str = "export-";
-const NOTE: &str = "made to export the VM while it ran";
+const PREFIX: &str = "export-";
 
 impl Store {
     /// Refuses to go on where there is no such VM or snapshot.
@@ -52,13 +51,19 @@ impl Store {
             let disk = self.open_snapshot(&vm, snapshot, open)?;
             return read(self, &vm, disk);
         }
+        if vm.record.ephemeral
+            && let Ok(lock) = Lock::take(&vm.dir)
+        {
+            let alone = Alone::enter(&self.paths)?;
+            self.settle(&alone, &vm, &Writer::Nobody(lock))?;
+        }
         match Lock::share(&vm.dir) {
             Ok(_lock) => read(self, &vm, open(&self.with_top(&vm)?).map_err(lost)?),
             Err(error) => match writer(&vm)? {
                 Writer::Nobody(_) => Err(error),
                 monitor @ Writer::Monitor(_) => {
                     let name = self.momentary_name(&vm)?;
-                    self.take_snapshot(&vm, &monitor, Some(name.clone()), NOTE.into())?;
+                    self.take_snapshot(&vm, &monitor, Some(name.clone()), MOMENTARY.into())?;
                     let disk = self.open_snapshot(&vm, &name, open);
                     let result = disk.and_then(|disk| read(self, &vm, disk));
                     self.forget(&vm, &name, writer).and(result)
@@ -99,7 +104,7 @@ impl Store {
     fn momentary_name(&self, vm: &Vm) -> Result<Name> {
         let taken: Vec<_> =
             self.snapshots(vm)?.into_iter().filter_map(|layer| layer.name).collect();
-        let names = (1..=u64::MAX).map(|number| format!("{MOMENTARY}{number}"));
+        let names = (1..=u64::MAX).map(|number| format!("{PREFIX}{number}"));
         let free = names.into_iter().find(|name| taken.iter().all(|taken| taken.as_str() != name));
         Ok(free.context("there is always another number")?.parse()?)
     }

@@ -5,6 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+/// The last millisecond of the year 9999, in milliseconds since 1970.
+const LAST: u64 = 253_402_300_799_999;
+
 /// A point in time, to the millisecond. Written as RFC 3339, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -22,9 +25,11 @@ impl Timestamp {
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// The inverse of [`millis`](Timestamp::millis).
+    /// The inverse of [`millis`](Timestamp::millis). A damaged inventory may say anything: what
+    /// cannot be written with four digits for the year is the last that can.
     pub fn from_millis(millis: i64) -> Timestamp {
-        Timestamp(UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
+        let millis = u64::try_from(millis).unwrap_or(0).min(LAST);
+        Timestamp(UNIX_EPOCH + Duration::from_millis(millis))
     }
 
     /// So long before now; `None` where that was before there was time.
@@ -55,5 +60,16 @@ impl TryFrom<String> for Timestamp {
 
     fn try_from(text: String) -> Result<Timestamp, Self::Error> {
         humantime::parse_rfc3339(&text).map(Timestamp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_an_inventory_says_can_be_written() {
+        assert_eq!(Timestamp::from_millis(-1).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
     }
 }

@@ -229,6 +229,16 @@ impl Store {
         .into())
     }
 
+    /// Has a VM's record say of which image it is: the one its disk stands on now, if on one.
+    pub(super) fn follow_image(&mut self, vm: &Vm, image: Option<&Image>) -> Result<Vm> {
+        match image.map(|image| &image.record.digest) {
+            Some(digest) if vm.record.image.as_ref() != Some(digest) => {
+                self.edit_vm(vm, |record| record.image = Some(digest.clone()))
+            }
+            _ => Ok(vm.clone()),
+        }
+    }
+
     /// Records the length a VM's disk has now.
     pub(super) fn set_disk_size(&mut self, vm: &Vm, size: u64) -> Result<()> {
         match vm.record.disk_size == size {

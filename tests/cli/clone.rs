@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::thread;
 
+use serde_json::Value;
+
 use crate::common::store::{Store, finish};
 use crate::support::{assert_tidy, dir, json, refuses, text, tiny};
 
@@ -108,6 +110,26 @@ fn the_tree_shows_clones_under_their_image() {
     assert!(lines[3].starts_with("└── tiny-2"), "{tree}");
     assert_eq!(json(&store, ["tree", "tiny-2"])[0]["clones"][0]["name"], "tiny-2");
     refuses(&store, 3, ["tree", "nosuch"], "there is no image or VM nosuch");
+}
+
+#[test]
+fn the_tree_of_a_vm_shows_who_stands_on_it() {
+    let store = tiny();
+    store.ok(["clone", "tiny", "web"]);
+    store.ok(["snapshot", "create", "web", "s1"]);
+    store.ok(["clone", "web@s1", "copy"]);
+    store.ok(["snapshot", "create", "copy", "s1"]);
+    store.ok(["clone", "copy@s1", "copy-of-copy"]);
+    store.ok(["clone", "tiny", "other"]);
+    let shown = |name: &str| {
+        let clones = json(&store, ["tree", name])[0]["clones"].clone();
+        let name = |clone: &Value| clone["name"].as_str().expect("a name").to_owned();
+        clones.as_array().expect("a list").iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(shown("web"), ["copy", "copy-of-copy", "web"]);
+    assert_eq!(shown("copy"), ["copy", "copy-of-copy"]);
+    assert_eq!(shown("other"), ["other"]);
+    assert_eq!(shown("tiny").len(), 4);
 }
 
 #[test]

@@ -103,6 +103,29 @@ fn two_stores_with_the_same_names_do_not_see_each_other() {
 }
 
 #[test]
+fn a_copy_of_a_store_leaves_the_vms_of_the_first_alone() {
+    if !kvm("a copied store") {
+        return;
+    }
+    let (one, other) = (tiny(), Store::new());
+    one.ok(["clone", "tiny", "web", "--memory=64M", "--cmdline=offshoot.do=idle", "--start"]);
+    let root = |store: &Store| store.folder().join("root");
+    let copied = Command::new("cp").arg("-a").args([root(&one), root(&other)]).status();
+    assert!(copied.expect("coreutils are there").success());
+    let of_other = |args: &[&str]| {
+        let mut command = other.command(args);
+        command.env("XDG_RUNTIME_DIR", one.folder());
+        finish(command)
+    };
+    let socket = one.inspect("web")["sockets"].as_str().expect("it runs").to_owned();
+    assert!(of_other(&["doctor", "--fix"]).status.success());
+    assert!(of_other(&["rm", "web"]).status.success());
+    assert!(Path::new(&socket).join("control.sock").exists(), "they are the first one's");
+    one.ok(["pause", "web"]);
+    assert_eq!(state(&one, "web"), "paused");
+}
+
+#[test]
 fn what_cannot_be_said_on_stderr_changes_no_result() {
     let store = tiny();
     let base = store.folder().join("base.raw");

@@ -136,6 +136,9 @@ fn directories_that_cannot_hold_deltas_are_refused_before_anything_is_done() {
     refused(&missing, "there is no such directory");
     refused(&store.folder().join("kernel"), "there is no such directory");
     refused(&inside, "it is in the store");
+    let around = store.folder().join("around");
+    std::os::unix::fs::symlink(&inside, &around).expect("a link");
+    refused(&around, "it is in the store");
     store.ok(["clone", "tiny", "web"]);
     refuses(store, 2, ["clone", "web", "--delta-dir", text(&missing)], "no such directory");
     assert_eq!(json(store, ["tree"])[0]["layers"], serde_json::json!([]), "nothing was frozen");

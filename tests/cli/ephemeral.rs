@@ -7,8 +7,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::common::kvm;
-use crate::common::store::{Follower, Store};
-use crate::support::{assert_tidy, dir, json, obeys, refuses, tiny};
+use crate::common::store::{Follower, Store, finish};
+use crate::support::{assert_tidy, dir, json, obeys, refuses, text, tiny};
 
 /// A store with the image `tiny` and an ephemeral clone `web` of it.
 fn web() -> Store {
@@ -72,6 +72,69 @@ fn a_snapshot_of_a_running_ephemeral_clone_keeps_what_it_wrote() {
     store.ok(["clone", "web@kept", "copy"]);
     assert_eq!(store.inspect("copy")["vm"]["ephemeral"], false, "a clone is not, unless asked to");
     obeys(&store, "copy", "verify:1:range=0+64k,verify-base:range=64k+");
+    assert_tidy(&store);
+}
+
+#[test]
+fn an_ephemeral_clone_that_was_cloned_while_it_ran_is_clean_as_well() {
+    if !kvm("clones of a running ephemeral clone") {
+        return;
+    }
+    let store = web();
+    let cloned = |copy: &str| {
+        let orders = "offshoot.do=verify-base,write:1:range=0+64k,flush,print:written,idle";
+        store.ok(["start", "web", "--cmdline", orders]);
+        Follower::new(&store, "web").wait_for("guest: written");
+        store.ok(["clone", "web", copy]);
+        store.ok(["stop", "--force", "web"]);
+    };
+    cloned("copy");
+    store.ok(["clone", "web", "later"]);
+    cloned("copy-2");
+    store.ok(["export", "web", "-o", text(&store.folder().join("web.sealed"))]);
+    assert_eq!(store.inspect("web")["lineage"], serde_json::json!(["tiny"]));
+    cloned("copy-3");
+    obeys(&store, "web", "verify-base");
+    obeys(&store, "later", "verify-base");
+    obeys(&store, "copy-2", "verify:1:range=0+64k,verify-base:range=64k+");
+    store.ok(["rm", "copy", "copy-2", "copy-3"]);
+    assert!(json(&store, ["tree"])[0]["layers"].as_array().is_some_and(Vec::is_empty));
+    assert_tidy(&store);
+}
+
+#[test]
+fn a_snapshot_that_died_does_not_keep_an_ephemeral_clone_from_being_clean() {
+    if !kvm("an ephemeral clone after a snapshot that died") {
+        return;
+    }
+    let store = web();
+    obeys(&store, "web", "write:1,flush");
+    let mut dies = store.command(["snapshot", "create", "web"]);
+    dies.env("OFFSHOOT_TEST_DIE_AT", "layer-published");
+    assert_eq!(finish(dies).status.code(), None);
+    obeys(&store, "web", "verify-base");
+    store.ok(["snapshot", "create", "web"]);
+    obeys(&store, "web", "verify-base");
+    assert_tidy(&store);
+}
+
+#[test]
+fn an_export_that_was_killed_changes_nothing_of_what_is_clean_and_is_named_by_doctor() {
+    if !kvm("a killed export of an ephemeral clone") {
+        return;
+    }
+    let store = web();
+    store.ok(["start", "web", "--cmdline", "offshoot.do=write:1,flush,print:written,idle"]);
+    Follower::new(&store, "web").wait_for("guest: written");
+    let mut dies = store.command(["export", "web", "-o", text(&store.folder().join("x"))]);
+    dies.env("OFFSHOOT_TEST_DIE_AT", "layer-indexed");
+    assert_eq!(finish(dies).status.code(), None);
+    store.ok(["stop", "--force", "web"]);
+    obeys(&store, "web", "verify-base");
+    let report = store.ok(["doctor"]);
+    assert!(report.contains("web@export-1 was made for an export, which was killed"), "{report}");
+    assert!(report.contains("try: offshoot snapshot rm web export-1"), "{report}");
+    store.ok(["snapshot", "rm", "web", "export-1"]);
     assert_tidy(&store);
 }
 

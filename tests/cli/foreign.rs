@@ -129,6 +129,10 @@ fn a_file_is_replaced_only_with_force() {
     assert_eq!(report["format"], "raw");
     let folder = text(store.folder());
     refuses(&store, 1, ["image", "export", "tiny", "-o", folder, "--force"], "not a regular file");
+    store.ok(["clone", "tiny", "web"]);
+    let pipe = "a whole disk is not written to standard output";
+    refuses(&store, 2, ["image", "export", "tiny", "-o", "-"], pipe);
+    refuses(&store, 2, ["export", "web", "--flat", "-o", "-"], pipe);
     refuses(&store, 3, ["image", "export", "nobody", "-o", "x"], "there is no image nobody");
     refuses(&store, 3, ["image", "export", "tiny", "-o", "/nowhere/x"], "/nowhere/x");
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::common::kvm;
 use crate::common::store::{Store, finish};
-use crate::support::{fails, json, refuses, root, text, tiny};
+use crate::support::{fails, json, refuses, root, text, tiny, tiny_in};
 
 /// The same command as somebody who may not open /dev/kvm.
 fn as_nobody(store: &Store, mut command: Command) -> Option<Command> {
@@ -103,6 +103,19 @@ fn the_store_is_its_owners_alone() {
         let mode =
             fs::metadata(store.folder().join(dir)).expect("a directory").permissions().mode();
         assert_eq!(mode & 0o077, 0, "{dir}");
+    }
+}
+
+#[test]
+fn an_inventory_is_its_owners_alone_in_a_directory_that_is_not() {
+    let store = Store::new();
+    let root = store.folder().join("root");
+    fs::create_dir(&root).expect("made");
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).expect("permissions");
+    tiny_in(&store);
+    for name in ["inventory.db", "inventory.db-wal", "inventory.db-shm", "events.jsonl"] {
+        let mode = fs::metadata(root.join(name)).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name}");
     }
 }
 

@@ -9,7 +9,7 @@ use blockdev::{Buffers, Disk, Engine, Op, Stack, StackSpec, Tag};
 use serde_json::Value;
 
 use crate::common::kvm;
-use crate::common::store::{Follower, Store};
+use crate::common::store::{Follower, Store, finish};
 use crate::support::{
     BASE_BYTES, assert_tidy, fails, json, kernel_file, obeys, refuses, text, tiny, written,
 };
@@ -90,6 +90,24 @@ fn a_commit_moves_the_snapshot_to_the_present() {
 }
 
 #[test]
+fn a_commit_does_not_change_what_another_vm_can_go_back_to() {
+    if !kvm("commit into another VM's snapshot") {
+        return;
+    }
+    let store = written();
+    store.ok(["flatten", "web"]);
+    store.ok(["clone", "web@s1", "copy"]);
+    obeys(&store, "copy", "write:3:range=32k+4k,flush");
+    refuses(&store, 4, ["commit", "copy"], "web@s1 is a snapshot of another VM");
+    store.ok(["snapshot", "revert", "web", "s1", "--force"]);
+    obeys(&store, "web", "verify:1:range=0+64k,verify-base:range=64k+");
+    store.ok(["rm", "web"]);
+    store.ok(["commit", "copy"]);
+    obeys(&store, "copy", "verify:1:range=0+32k,verify:3:range=32k+4k,verify:1:range=36k+28k");
+    assert_tidy(&store);
+}
+
+#[test]
 fn a_running_vm_commits_and_goes_on() {
     if !kvm("commit of a running VM") {
         return;
@@ -166,6 +184,38 @@ fn a_rebased_vm_reads_as_before_on_another_image() {
     store.ok(["stop", "--force", "web"]);
     obeys(&store, "web", VERIFY_ONLINE);
     store.ok(["image", "rm", "other"]);
+    assert_tidy(&store);
+}
+
+#[test]
+fn a_vm_on_another_image_or_none_goes_back_to_a_snapshot_on_its_old_one() {
+    if !kvm("a revert after a rebase") {
+        return;
+    }
+    const THEN: &str = "verify:1:range=0+64k,verify-base:range=64k+";
+    let store = written();
+    let (kernel, other) = (kernel_file(&store), store.folder().join("other.raw"));
+    fs::write(&other, vec![7; 300_000]).expect("written");
+    let import = ["image", "import", text(&other), "--name", "other"];
+    store.ok(import.into_iter().chain(["--kernel", text(&kernel)]));
+    store.ok(["rebase", "web", "--onto", "other"]);
+    let mut dies = store.command(["snapshot", "revert", "web", "s1", "--force"]);
+    dies.env("OFFSHOOT_TEST_DIE_AT", "stands-elsewhere");
+    assert_eq!(finish(dies).status.code(), None);
+    refuses(&store, 5, ["start", "web"], "try: offshoot rebase web --onto tiny");
+    store.ok(["rebase", "web", "--onto", "tiny"]);
+    obeys(&store, "web", THEN);
+    let verbs: [&[&str]; 2] = [&["rebase", "web", "--onto", "other"], &["promote", "web"]];
+    for (copy, verb) in ["copy", "copy-2"].into_iter().zip(verbs) {
+        store.ok(verb);
+        store.ok(["clone", "web@s1", copy]);
+        obeys(&store, copy, THEN);
+        store.ok(["snapshot", "revert", "web", "s1", "--force"]);
+        assert_eq!(lineage(&store), serde_json::json!(["tiny", "web@s1"]));
+        obeys(&store, "web", THEN);
+    }
+    store.ok(["image", "rm", "other"]);
+    refuses(&store, 4, ["image", "rm", "tiny"], "stand on it: copy, copy-2, web");
     assert_tidy(&store);
 }
 

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -184,9 +185,10 @@ fn a_console_prints_and_types() {
     if !kvm("console") {
         return;
     }
-    let store = web("sleep:0.2,echo,exit:0");
+    let store = web("print:before,sleep:0.2,echo,exit:0");
     refuses(&store, 4, ["console", "web"], "cannot attach to web: it is not running but created");
     store.ok(["start", "web"]);
+    Follower::new(&store, "web").wait_for("guest: before");
     let mut command = store.command(["console", "web"]);
     let mut console = command.stdin(std::process::Stdio::piped()).spawn().expect("it starts");
     let mut keys = console.stdin.take().expect("piped");
@@ -194,7 +196,47 @@ fn a_console_prints_and_types() {
     let mut said = String::new();
     console.stdout.take().expect("piped").read_to_string(&mut said).expect("text");
     assert!(said.contains("good morning"), "{said}");
+    assert!(said.contains("guest: before"), "what was printed last comes first: {said}");
     assert!(console.wait().expect("it ended").success());
+}
+
+#[test]
+fn a_start_prints_who_runs_and_starts_nobody_twice() {
+    if !kvm("a start of several") {
+        return;
+    }
+    let store = web("idle");
+    let output = finish(store.command(["start", "web", "nosuch", "web"]));
+    assert_eq!(output.status.code(), Some(3), "only what is not there fails");
+    assert_eq!(output.stdout, b"web\n");
+}
+
+#[test]
+fn a_command_at_work_is_not_taken_for_the_last_monitor() {
+    let store = tiny();
+    store.ok(["clone", "tiny", "web"]);
+    // Killed, and its number is another process's by now.
+    let mut other = Command::new("sleep").arg("600").spawn().expect("it starts");
+    let monitor = serde_json::json!({ "pid": other.id(), "phase": "running",
+        "since": "2026-01-01T00:00:00.000Z", "sockets": "/nowhere/x" });
+    std::fs::write(dir(&store, "web").join("lock"), monitor.to_string()).expect("written");
+    assert_eq!(state(&store, "web"), "killed");
+    // It has the VM, and waits for whoever has the store.
+    let root = std::fs::File::open(store.folder().join("root")).expect("a store");
+    rustix::fs::flock(&root, rustix::fs::FlockOperation::LockExclusive).expect("locked");
+    let mut work = store.command(["commit", "web"]).spawn().expect("it starts");
+    while state(&store, "web") == "killed" {
+        std::thread::yield_now();
+    }
+    let at_work = format!("another command is at work on it (process {})", work.id());
+    refuses(&store, 4, ["start", "web"], &at_work);
+    assert_ne!(state(&store, "web"), "running");
+    let stopped = finish(store.command(["stop", "--force", "web"])).status;
+    assert!(!stopped.success() && other.try_wait().expect("a child").is_none());
+    drop(root);
+    assert!(work.wait().expect("it ended").success());
+    assert_eq!(state(&store, "web"), "killed");
+    other.kill().and_then(|()| other.wait()).expect("ended");
 }
 
 #[test]

@@ -71,6 +71,8 @@ fn notes_and_labels_are_written_read_and_taken_away() {
     store.ok(["note", "web", ""]);
     assert_eq!(store.ok(["note", "web"]), "");
     refuses(&store, 2, ["note", "web", "\x1b[2J"], "there are control characters in it");
+    let notes = ["snapshot", "create", "web", "--notes", "\x1b[2J"];
+    refuses(&store, 2, notes, "there are control characters in it");
     refuses(&store, 2, ["label", "web", "key"], "it must be KEY=VALUE or KEY-");
     refuses(&store, 3, ["note", "nosuch"], "cannot read nosuch's note: there is no image or VM");
     assert_tidy(&store);

@@ -89,6 +89,24 @@ fn a_damaged_inventory_is_kept_beside_the_new_one() {
 }
 
 #[test]
+fn an_inventory_with_a_row_that_makes_no_sense_is_made_anew_like_a_damaged_one() {
+    let store = varied();
+    let before = all(&store);
+    for nonsense in ["UPDATE vm SET cpus = -1", "UPDATE snapshot SET origin = ''"] {
+        let inventory = rusqlite::Connection::open(root(&store).join("inventory.db"));
+        inventory.and_then(|inventory| inventory.execute(nonsense, [])).expect("written");
+        let said = fails(5, store.command(["tree"]));
+        assert!(said.contains("try: offshoot doctor --fix"), "{said}");
+        let output = finish(store.command(["doctor"]));
+        let report = String::from_utf8(output.stdout).expect("text");
+        assert!(report.contains("bad      inventory: "), "{report}");
+        let report = fix(&store);
+        assert!(report.contains("fixed    inventory: made anew from the files"), "{report}");
+        assert_eq!(all(&store), before);
+    }
+}
+
+#[test]
 fn disks_read_as_before_under_a_new_inventory() {
     if !kvm("disks under a new inventory") {
         return;

@@ -186,6 +186,24 @@ fn a_clone_of_a_running_vm_is_its_disk_as_a_power_cut_leaves_it() {
 }
 
 #[test]
+fn what_was_frozen_for_a_clone_is_not_lost_by_a_revert_that_is_not_forced() {
+    if !kvm("a revert of a cloned VM") {
+        return;
+    }
+    let store = web();
+    store.ok(["snapshot", "create", "web", "s1"]);
+    obeys(&store, "web", "write:1:range=0+64k,flush");
+    store.ok(["clone", "web", "copy"]);
+    store.ok(["rm", "copy"]);
+    let revert = ["snapshot", "revert", "web", "s1"];
+    refuses(&store, 4, revert, "64.00 KiB written since its last snapshot would be lost");
+    store.ok(revert.into_iter().chain(["--keep", "now"]));
+    store.ok(["snapshot", "revert", "web", "now"]);
+    obeys(&store, "web", "verify:1:range=0+64k");
+    assert_tidy(&store);
+}
+
+#[test]
 fn a_chain_of_seventy_snapshots_starts_and_reads_right() {
     if !kvm("a deep chain") {
         return;

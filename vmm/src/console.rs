@@ -29,11 +29,14 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::poll::{Watch, event};
 use client::{Client, Slow};
+pub use log::CUT as LOG_CUT;
 use log::Log;
 pub use pipe::{Pipe, Writer};
 
 /// Typed bytes kept until the guest takes them.
 const INPUT_ROOM: usize = 256;
+/// What was said last, for whoever comes later: more than a screen.
+const RECENT: usize = 8 << 10;
 /// Watchers at one time; more wait to be let in.
 const MAX_CLIENTS: usize = 16;
 /// How long the attached client has, after the machine's end, to take the rest of its output.
@@ -49,6 +52,7 @@ pub struct Console {
     /// Fires when the chip has room for input.
     input_wanted: EventFd,
     input: VecDeque<u8>,
+    recent: VecDeque<u8>,
     /// Reused between reads of the pipe.
     bytes: Vec<u8>,
 }
@@ -76,6 +80,7 @@ impl Console {
             serial,
             input_wanted,
             input: VecDeque::new(),
+            recent: VecDeque::new(),
             bytes: Vec::new(),
         })
     }
@@ -148,7 +153,10 @@ impl Console {
         let Some(listener) = &self.listener else { return };
         while self.clients.len() < MAX_CLIENTS {
             match listener.accept().and_then(|(stream, _)| Client::new(stream, Slow::Loses)) {
-                Ok(client) => self.clients.push(client),
+                Ok(mut client) => {
+                    client.queue(last_lines(&mut self.recent));
+                    self.clients.push(client);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => return ::log::warn!("console: cannot let a client in: {error}"),
             }
@@ -161,6 +169,8 @@ impl Console {
             log.write(&self.bytes);
         }
         self.clients.iter_mut().for_each(|client| client.queue(&self.bytes));
+        self.recent.extend(&self.bytes);
+        self.recent.drain(..self.recent.len().saturating_sub(RECENT));
     }
 
     /// Gives the chip what it takes.
@@ -196,6 +206,30 @@ impl BusDevice for Port {
     }
 }
 
+/// What was said last, without the rest of a line whose start is gone.
+fn last_lines(recent: &mut VecDeque<u8>) -> &[u8] {
+    let cut = recent.len() == RECENT;
+    let recent = recent.make_contiguous();
+    let start = recent.iter().position(|&byte| cut && byte == b'\n').map_or(0, |at| at + 1);
+    recent.get(start..).unwrap_or_default()
+}
+
 fn lock(serial: &Mutex<Serial>) -> MutexGuard<'_, Serial> {
     serial.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_later_gets_whole_lines_of_what_was_said_last() {
+        let mut recent: VecDeque<u8> = b"half a line\nlogin: ".iter().copied().collect();
+        assert_eq!(last_lines(&mut recent), b"half a line\nlogin: ", "all there is");
+        recent.resize(RECENT, b'x');
+        assert!(last_lines(&mut recent).starts_with(b"login: x"));
+        recent.drain(..12);
+        recent.resize(RECENT, b'x');
+        assert_eq!(last_lines(&mut recent).len(), RECENT, "a line that has no end yet");
+    }
 }

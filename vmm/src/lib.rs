@@ -32,6 +32,7 @@ mod trim;
 pub mod trouble;
 mod vm;
 
+pub use console::LOG_CUT as CONSOLE_LOG_CUT;
 pub use error::{Error, Result};
 pub use exit::Exit;
 pub use run::{Happening, Shell, Witness, run};

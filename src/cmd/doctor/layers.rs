@@ -34,6 +34,7 @@ pub fn find(store: &Store) -> Result<Vec<Finding>> {
     }
     findings.extend(missing(store, &used)?);
     findings.extend(unneeded(store)?);
+    findings.extend(momentary(store)?);
     Ok(findings)
 }
 
@@ -49,6 +50,21 @@ fn missing(store: &Store, used: &BTreeSet<Uuid>) -> Result<Vec<Finding>> {
         Some(unusable("layer", &label(&row), &error, Some(next)))
     };
     Ok(unused.filter_map(finding).collect())
+}
+
+/// Snapshots that exports made, and were killed before they removed them. A VM that runs has its
+/// layers open itself, so of these nothing can be told.
+fn momentary(store: &Store) -> Result<Vec<Finding>> {
+    let mut left = store.inventory.layers()?;
+    left.retain(|row| row.vm.is_some() && !store.is_in_use(row.uuid));
+    let finding = |row: LayerRow| {
+        let record = store.layer(row.uuid).and_then(|layer| layer.record()).ok()?;
+        let name = record.name.as_ref().filter(|_| record.is_momentary())?;
+        let text = format!("{} was made for an export, which was killed", label(&row));
+        let next = format!("offshoot snapshot rm {} {name}", row.origin);
+        Some(Finding::warning("layer", text, next))
+    };
+    Ok(left.into_iter().filter_map(finding).collect())
 }
 
 fn unneeded(store: &Store) -> Result<Vec<Finding>> {

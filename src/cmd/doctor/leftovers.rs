@@ -16,8 +16,7 @@ const FIX: &str = "offshoot doctor --fix";
 /// # Errors
 /// A directory of it cannot be read.
 pub fn find(store: &Store) -> Result<Vec<Finding>> {
-    let mut findings = vec![inventory(store)?];
-    findings.extend(lost(&store.paths.lost()));
+    let mut findings: Vec<_> = lost(&store.paths.lost()).into_iter().collect();
     let found = store.examine()?;
     findings.extend(found.mendable.into_iter().map(mendable));
     findings.extend(found.stuck.into_iter().map(stuck));
@@ -43,7 +42,11 @@ pub fn find(store: &Store) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn inventory(store: &Store) -> Result<Finding> {
+/// Whether the inventory can be relied on.
+///
+/// # Errors
+/// It cannot be read at all.
+pub fn inventory(store: &Store) -> Result<Finding> {
     Ok(match store.inventory.check()? {
         None => Finding::ok("inventory", "whole".into()),
         Some(damage) => Finding::bad(

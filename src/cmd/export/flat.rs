@@ -26,6 +26,8 @@ struct Report<'a> {
 pub fn flat(app: &App, args: args::Export, formats: &[Format]) -> Result<()> {
     let file = NewFile { output: args.output, force: args.force, compress: args.compress };
     let export = || {
+        // Before a snapshot is made for it.
+        refuse_stdout(&file)?;
         let open = |spec: &_| Ok(Stack::open(spec)?);
         app.store()?.read_still(&args.source, monitor::writer, open, |_, _, stack| {
             write_disk(app, &mut *stack.source()?, &file, formats)
@@ -45,6 +47,7 @@ pub fn write_disk(
     file: &NewFile,
     formats: &[Format],
 ) -> Result<()> {
+    refuse_stdout(file)?;
     let (format, word) = format(formats, file.compress)?;
     let existing = if file.force { Existing::Replace } else { Existing::Keep };
     let path = &file.output;
@@ -66,6 +69,15 @@ pub fn write_disk(
             human::bytes(size),
             human::bytes(bytes_on_disk)
         )),
+    }
+}
+
+/// Its holes are what makes it small, and a pipe has none.
+fn refuse_stdout(file: &NewFile) -> Result<(), Failure> {
+    match file.output.to_str() {
+        Some("-") => Err(Failure::usage("a whole disk is not written to standard output")
+            .hint("-o FILE; for a pipe, offshoot disk serve --read-only and nbdcopy")),
+        _ => Ok(()),
     }
 }
 

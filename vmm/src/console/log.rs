@@ -8,7 +8,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 /// The log never has more bytes.
 const LIMIT: u64 = 16 << 20;
 /// What goes, oldest first, when it would. A multiple of every filesystem's block size.
-const CUT: u64 = LIMIT / 2;
+pub const CUT: u64 = LIMIT / 2;
 
 /// An open log. The file is appended to.
 #[derive(Debug)]
