@@ -178,8 +178,9 @@ fn expected_of(delta: &Path, header: &Header, below: &Header, path: PathBuf) -> 
 
 fn check_writable(delta: &Delta) -> Result<()> {
     match delta.header().state {
-        State::Live | State::Absorbed(_) => Ok(()),
-        State::Frozen => Err(Error::Frozen { path: delta.path().into() }),
+        State::Live => Ok(()),
+        // There may be an owner map of what it is as a layer: being written to, it is another.
+        State::Frozen | State::Absorbed(_) => Err(Error::Frozen { path: delta.path().into() }),
         state @ State::Absorbing(_) => check_whole(delta.path(), state),
     }
 }

@@ -2,7 +2,8 @@
 //! with, and the interrupted operation is what it begins with.
 
 use super::cut::{Effort, File, Random};
-use super::letters::{Letter, chains, guests};
+use super::letters::Letter::{Change, Do};
+use super::letters::{Chain, Guest, Letter, chains, guests};
 use super::model::{Found, Model};
 use super::words::crash;
 use super::world::{Legal, World};
@@ -69,4 +70,22 @@ fn every_state_in_long_lives_of_guests_is_legal() {
 #[test]
 fn every_state_in_long_lives_of_chains_is_legal() {
     println!("{} states", lives(&[guests(), chains()].concat(), 4, budget()));
+}
+
+#[test]
+fn a_map_of_a_layer_below_what_is_merged_into_it_is_none_of_it_on_top() {
+    let commit = Change(Chain::Commit);
+    let snapshot = Change(Chain::SnapshotDuring(0, Guest::Write(0..8)));
+    let merged = [snapshot.clone(), commit.clone()];
+    let again = [commit, Do(Guest::Write(20..23)), Do(Guest::Flush), snapshot];
+    let mut left = Vec::new();
+    let (mut world, random) = (World::new(), &mut Random(5));
+    crash(&mut world, &merged, Effort::Sample, random, &mut |legal, files, found| {
+        left.push((Legal { model: Model::of(&found), merging: None, ..legal.clone() }, files));
+    })
+    .unwrap();
+    for (legal, files) in left {
+        let mut world = World::begin(world.bases.clone(), files, legal).unwrap();
+        crash(&mut world, &again, Effort::Sample, random, &mut |_, _, _| ()).unwrap();
+    }
 }

@@ -9,7 +9,7 @@ use super::cut::File;
 use super::model::{self, Content, Found, JUNK, Model, SECTORS, TORN};
 use crate::base::{Base, Identity, OpenBase};
 use crate::chain::Chain;
-use crate::delta::{Delta, Frozen, Parent, ParentKind, create_in, load};
+use crate::delta::{Delta, Frozen, Parent, ParentKind, State, create_in, load};
 use crate::io::Storage;
 use crate::io::mem::{Event, Fault, Log, MemStorage, Record};
 use crate::layers::Layers;
@@ -164,6 +164,9 @@ impl World {
 
     pub(super) fn switch_on(&mut self) -> Result<()> {
         let places = self.places();
+        if self.store().is_absorbed(places.delta)? {
+            self.store().delta(places.delta)?.thaw()?;
+        }
         let chain = self.store().chain(&places, places.delta, Top::Written)?.checked()?;
         let owners = self.store().owners(&chain, &mut self.ledger().now.map)?;
         let stack = Stack::over(Layers::new(chain, owners));
@@ -305,8 +308,14 @@ impl Store<'_> {
         Ok(owners)
     }
 
+    /// Whether it has to be made live before it is written to.
+    fn is_absorbed(self, file: usize) -> Result<bool> {
+        Ok(matches!(self.layer(file)?.header().state, State::Absorbed(_)))
+    }
+
     /// Reads the disk of the layer in `file`, as the next start would.
     pub(super) fn look(self, legal: &Legal, file: usize, top: Top) -> Result<Found> {
+        let top = if self.is_absorbed(file)? { Top::Read } else { top };
         let chain = self.chain(&legal.places, file, top)?.checked()?;
         let owners = self.owners(&chain, &mut legal.map.clone())?;
         read(&Layers::new(chain, owners))

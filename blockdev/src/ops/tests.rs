@@ -143,8 +143,8 @@ impl Chain {
         self.clone.spec.frozen.pop();
         self.clone.spec.delta = Some(parent.clone());
         self.models.remove(self.models.len() - 2);
-        self.check(Engine::Sync);
         thaw(&parent).unwrap();
+        self.check(Engine::Sync);
     }
 
     /// That the delta and every frozen layer read as they should.
@@ -476,6 +476,8 @@ fn states_follow_the_life_of_a_layer() {
     let uuid = inspect(&chain.clone.delta()).unwrap().uuid;
     absorb(&parent, &chain.clone.delta(), Pace::Full, &mut go).unwrap();
     assert_eq!((state(), inspect(&parent).unwrap().epoch), (State::Absorbed(uuid), 1));
+    let on_top = StackSpec { delta: Some(parent.clone()), ..chain.below(0) };
+    assert!(matches!(Stack::open(&on_top).unwrap_err(), Error::Frozen { .. }));
     thaw(&parent).unwrap();
     assert_eq!(state(), State::Live);
     let nothing: Option<PathBuf> = None;
