@@ -38,6 +38,8 @@ pub(crate) enum Bug {
     ErrorForgotten,
     /// Who releases a range tells nobody.
     ReleaseWakesNobody,
+    /// Who has had something done is told before it is there.
+    DoneTooLate,
     /// A gate that is closed lets writers in.
     GateStaysOpen,
     /// Who leaves a gate says so when the closer is not yet waiting for it.

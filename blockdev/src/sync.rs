@@ -12,6 +12,16 @@ pub(crate) use scheduled::{Condvar, Mutex, MutexGuard};
 #[cfg(test)]
 pub(crate) mod scheduled;
 
+pub(crate) mod mpsc {
+    //! Channels.
+
+    #[cfg(not(test))]
+    pub(crate) use std::sync::mpsc::{Receiver, Sender, channel};
+
+    #[cfg(test)]
+    pub(crate) use super::scheduled::mpsc::{Receiver, Sender, channel};
+}
+
 pub(crate) mod atomic {
     //! Numbers that several threads change.
 

@@ -6,12 +6,13 @@
 //! do with the order of one thread's own accesses: all are seen in the order they are made.
 //!
 //! [`parts`] has the locks alone, [`disk`] queues of a machine on a world's files, whose power is cut
-//! at the end; [`bugs`] must all be found.
+//! at the end, [`worker`] such queues that have all of it done; [`bugs`] must all be found.
 
 mod bugs;
 mod disk;
 mod parts;
 mod truth;
+mod worker;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -4,14 +4,17 @@
 //! It runs the synchronous engine's code. Range locks are taken before a job gets here, so a job
 //! waits for files only and always ends.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use super::wakeup::Wakeup;
 use crate::delta::Permit;
 use crate::layers::Layers;
+#[cfg(test)]
+use crate::seeded::{Bug, seeded};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::mpsc::{self, Receiver, Sender};
 use crate::{Done, Error, Op, Result, Tag};
 
 /// The job runs the block code of this crate and nothing deeper.
@@ -56,6 +59,11 @@ impl Inbox {
     }
 
     fn put(&self, done: Done) {
+        #[cfg(test)]
+        if seeded(Bug::DoneTooLate) {
+            self.wakeup.signal();
+            return self.done.lock().unwrap_or_else(PoisonError::into_inner).push(done);
+        }
         self.done.lock().unwrap_or_else(PoisonError::into_inner).push(done);
         self.wakeup.signal();
     }
@@ -77,6 +85,13 @@ impl Worker {
             .spawn(move || serve(&receiver))
             .map_err(|source| Error::Engine { what: "a thread", source })?;
         Ok(Worker { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// One without a thread, and what its thread is to do.
+    #[cfg(test)]
+    pub(crate) fn apart() -> (Self, impl FnOnce() + Send) {
+        let (jobs, receiver) = mpsc::channel();
+        (Worker { jobs: Some(jobs), thread: None }, move || serve(&receiver))
     }
 
     pub(crate) fn give(&self, job: Job) {

@@ -5,6 +5,8 @@
 //! condition variable notified, the descriptor readable. So a wakeup that the code forgets is not
 //! made good, and where all wait shuttle says so.
 
+pub(crate) mod mpsc;
+
 use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
@@ -64,8 +66,17 @@ fn wait_for<T>(mut what: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(!thread::panicking(), "who panics waits for somebody who goes on no more");
-        WAITING.with_borrow_mut(|waiting| waiting.push(thread::current()));
+        WAITING.with_borrow_mut(wait);
         thread::park();
+    }
+}
+
+/// Joins those who wait. Shuttle lets some of them look for no reason, and who is there twice is woken
+/// twice: each time somebody else may go on.
+fn wait(waiting: &mut Vec<Thread>) {
+    let this = thread::current();
+    if waiting.iter().all(|other| other.id() != this.id()) {
+        waiting.push(this);
     }
 }
 

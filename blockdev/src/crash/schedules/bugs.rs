@@ -2,10 +2,11 @@
 
 use super::disk::{bits, compact, failure, flatten, flushes, overlap, snapshot};
 use super::parts::{gate_closed, gate_opened, ranges, sharing};
+use super::worker::{flushed, reopened};
 use super::{Scenario, fails};
 use crate::seeded::{Bug, Written, seed};
 
-const BUGS: [(Bug, Scenario); 20] = [
+const BUGS: [(Bug, Scenario); 23] = [
     (Bug::NoRangeLock, overlap),
     (Bug::HeadForgotten, overlap),
     (Bug::NoRangeLock, ranges),
@@ -26,6 +27,9 @@ const BUGS: [(Bug, Scenario); 20] = [
     (Bug::RefusedTooLate, gate_closed),
     (Bug::CompactDoesNotLock, compact),
     (Bug::RelinkBeforeFlush, flatten),
+    (Bug::DoneTooLate, flushed),
+    (Bug::NoSyncAfter(Written::Data), flushed),
+    (Bug::TopDoesNotWait, reopened),
 ];
 
 #[test]

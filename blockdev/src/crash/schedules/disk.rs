@@ -20,7 +20,7 @@ use crate::{Disk, Engine, Error, Op, Pace, Result, Stack};
 
 /// What a queue is asked for.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Write(Range<usize>),
     Flush,
 }
@@ -28,8 +28,8 @@ enum Step {
 use Step::{Flush, Write};
 
 /// A machine, and what its queues have told.
-struct Machine {
-    world: World,
+pub(super) struct Machine {
+    pub(super) world: World,
     truth: Arc<Truth>,
     before: Found,
     /// After how many records of the log.
@@ -38,7 +38,7 @@ struct Machine {
 
 impl Machine {
     /// One whose disk holds what `prepare` does to it.
-    fn new(prepare: impl FnOnce(&mut World)) -> Machine {
+    pub(super) fn new(prepare: impl FnOnce(&mut World)) -> Machine {
         alone(|| {
             let mut world = World::new();
             prepare(&mut world);
@@ -51,22 +51,32 @@ impl Machine {
         })
     }
 
-    fn stack(&self) -> Stack {
+    pub(super) fn stack(&self) -> Stack {
         self.world.open().stack.clone()
     }
 
     /// A queue that is asked for `steps`, one after the other.
     fn queue(&self, steps: Vec<Step>) -> JoinHandle<()> {
-        let (stack, truth) = (self.stack(), Arc::clone(&self.truth));
+        let stack = self.stack();
+        self.queue_on(move || stack.disk(Engine::Sync).unwrap(), steps)
+    }
+
+    /// The same on the disk that `open` opens.
+    pub(super) fn queue_on(
+        &self,
+        open: impl FnOnce() -> Box<dyn Disk> + Send + 'static,
+        steps: Vec<Step>,
+    ) -> JoinHandle<()> {
+        let truth = Arc::clone(&self.truth);
         thread::spawn(move || {
-            let mut disk = stack.disk(Engine::Sync).unwrap();
+            let mut disk = open();
             steps.iter().for_each(|step| perform(&mut *disk, &truth, step).unwrap());
         })
     }
 
     /// When all queues have ended: the running disk has what they wrote, and whatever a crash left
     /// at some time is legal.
-    fn check(mut self) {
+    pub(super) fn check(mut self) {
         alone(|| {
             let found = read(&self.world.open().stack.current.get()).unwrap();
             self.truth.check_running(&found, &self.before).expect("the running disk");
@@ -131,7 +141,7 @@ fn perform(disk: &mut dyn Disk, truth: &Truth, step: &Step) -> Result<()> {
     Ok(())
 }
 
-fn end(threads: impl IntoIterator<Item = JoinHandle<()>>) {
+pub(super) fn end(threads: impl IntoIterator<Item = JoinHandle<()>>) {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
