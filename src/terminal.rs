@@ -39,6 +39,12 @@ impl Drop for Raw {
     }
 }
 
+/// Whether a terminal may do something else with this character than show it. Lines and tabs are
+/// what texts are made of.
+pub fn is_control(c: char) -> bool {
+    c.is_control() && c != '\n' && c != '\t'
+}
+
 /// Asks whoever is at the terminal on stdin a question; anything but a yes is a no. `None` when
 /// nobody is.
 ///

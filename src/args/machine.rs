@@ -19,7 +19,7 @@ pub struct Boot {
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
     /// The kernel's command line
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = note)]
     pub cmdline: Option<String>,
 }
 
@@ -101,7 +101,7 @@ pub struct Start {
     #[arg(required = true)]
     pub names: Vec<Name>,
     /// The kernel's command line, this time only
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = note)]
     pub cmdline: Option<String>,
 }
 
@@ -149,7 +149,7 @@ pub struct Restart {
     #[command(flatten)]
     pub ending: Ending,
     /// The kernel's command line, this time only
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = note)]
     pub cmdline: Option<String>,
 }
 

@@ -4,9 +4,18 @@ use std::time::Duration;
 
 use super::LabelChange;
 use crate::store::Timestamp;
+use crate::store::sound::MEMORY_MIB;
+use crate::terminal;
+
+/// Of the largest number of bytes.
+const DIGITS: usize = 20;
 
 /// A size in bytes, as `20G`.
 pub fn size(text: &str) -> Result<u64, String> {
+    // The parser rounds what is beyond 64 bits, and overflows at the last number before.
+    if text.bytes().filter(u8::is_ascii_digit).count() > DIGITS {
+        return Err(format!("{DIGITS} digits are the most"));
+    }
     let parser = parse_size::Config::new().with_binary();
     parser.parse_size(text).map_err(|error| error.to_string())
 }
@@ -17,6 +26,7 @@ pub fn memory(text: &str) -> Result<u64, String> {
     match size(text)? {
         bytes if bytes < MIB => Err(format!("{bytes} bytes are not enough; as 512M or 2G")),
         bytes if bytes % MIB != 0 => Err("it must be whole MiB, as 512M or 2G".into()),
+        bytes if bytes / MIB > MEMORY_MIB => Err("16T are the most".into()),
         bytes => Ok(bytes / MIB),
     }
 }
@@ -31,7 +41,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 /// What people write, which is printed on terminals: nothing that does things to them.
 pub fn note(text: &str) -> Result<String, String> {
-    match text.contains(|c: char| c.is_control() && c != '\n' && c != '\t') {
+    match text.contains(terminal::is_control) {
         true => Err("there are control characters in it".into()),
         false => Ok(text.to_owned()),
     }
@@ -74,6 +84,16 @@ mod tests {
         assert_eq!(memory("2G"), Ok(2048));
         assert!(memory("512").is_err());
         assert!(memory("1500K").is_err());
+        assert_eq!(memory("16T"), Ok(MEMORY_MIB));
+        assert!(memory("17T").is_err());
+    }
+
+    #[test]
+    fn no_number_is_too_long_to_be_refused() {
+        assert_eq!(size("18446744073709551615"), Ok(u64::MAX));
+        for bad in ["18446744073709551616", "184467440737095516159", "1844674407370955161.59"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl Reader<'_> {
             labels: self.labels(&name, table.labels)?,
             spec: table.spec.map(|path| self.spec(&path)).transpose()?,
             ephemeral: table.ephemeral,
-            delta_dir: table.delta_dir.map(|dir| absolute(self.beside(&dir))).transpose()?,
+            delta_dir: table.delta_dir.map(|dir| self.directory(&dir)).transpose()?,
             keep_identity: false,
         };
         Ok(Group { name, request, names, start: table.start.unwrap_or(true), after })
@@ -188,6 +188,7 @@ impl Reader<'_> {
         for (key, value) in given {
             let what = match key.get_ref().0.0.as_str() {
                 "" => "a label needs a key".to_owned(),
+                key if key.contains('=') => "no label's key holds a '='".to_owned(),
                 own @ (LAB | GROUP) => format!("every clone of a lab has a label {own} already"),
                 _ => {
                     labels.insert(key.into_inner().0.0, value.0.0);
@@ -212,6 +213,12 @@ impl Reader<'_> {
         self.source.path.parent().unwrap_or(Path::new("")).join(path)
     }
 
+    /// A directory, which need not be there yet.
+    fn directory(&self, path: &Spanned<PathBuf>) -> Result<PathBuf> {
+        let wrong = |error| self.source.wrong(&path.span(), format!("cannot use it: {error}"));
+        Ok(absolute(self.beside(path.get_ref())).map_err(wrong)?)
+    }
+
     /// A file beside the lab's, by a path that holds wherever a clone is started from.
     fn present(&self, path: &Spanned<PathBuf>) -> Result<PathBuf> {
         let full = self.beside(path.get_ref());
@@ -226,5 +233,7 @@ impl Reader<'_> {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

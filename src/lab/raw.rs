@@ -43,7 +43,7 @@ pub struct Group {
     pub start: Option<bool>,
     #[serde(default)]
     pub ephemeral: bool,
-    pub delta_dir: Option<PathBuf>,
+    pub delta_dir: Option<Spanned<PathBuf>>,
     #[serde(default)]
     pub after: Vec<Spanned<Name>>,
 }

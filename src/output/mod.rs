@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::args::Color;
 use crate::failure::StdoutClosed;
+use crate::terminal;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ pub fn tell(text: &str) {
 
 /// A text whose control characters, but for ends of lines and tabs, can be seen and do nothing.
 pub fn harmless(text: &str) -> String {
-    let shown = |c: char| match c.is_control() && c != '\n' && c != '\t' {
+    let shown = |c: char| match terminal::is_control(c) {
         true => c.escape_default().to_string(),
         false => c.to_string(),
     };

@@ -21,6 +21,7 @@ use super::layer::Alone;
 use super::name::Name;
 use super::paths::{load, refuse_missing, sync_dir};
 use super::reserve::Reserve;
+use super::sound::{self, Sound};
 use super::time::Timestamp;
 use crate::failure::{Code, Failure};
 
@@ -79,6 +80,14 @@ impl Record {
             or_none(&self.initrd),
             self.cmdline
         )
+    }
+}
+
+impl Sound for Record {
+    fn check(&self) -> Result<(), String> {
+        let own = [&self.digest, &self.base.digest].into_iter();
+        sound::digests(own.chain(&self.kernel).chain(&self.initrd))?;
+        sound::texts(sound::words(&self.labels).chain([&self.notes]).chain(&self.cmdline))
     }
 }
 

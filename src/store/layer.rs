@@ -18,6 +18,7 @@ use super::Store;
 use super::home::{self, Home};
 use super::name::Name;
 use super::paths::{Paths, load};
+use super::sound::{self, Sound};
 use super::time::Timestamp;
 use crate::failure::{Code, Failure};
 
@@ -61,6 +62,13 @@ impl Record {
     /// Whether it is a snapshot that an export made for itself, and did not come to remove.
     pub fn is_momentary(&self) -> bool {
         self.notes == MOMENTARY
+    }
+}
+
+impl Sound for Record {
+    fn check(&self) -> Result<(), String> {
+        sound::id(&self.vm)?;
+        sound::texts([&self.notes].into_iter())
     }
 }
 

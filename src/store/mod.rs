@@ -27,6 +27,8 @@ mod export;
 pub(crate) mod fault;
 mod freeze;
 mod full;
+#[cfg(test)]
+mod fuzz;
 pub mod home;
 pub mod identity;
 pub mod image;
@@ -48,6 +50,7 @@ mod reshape;
 mod settings;
 pub mod snapshot;
 pub mod sockets;
+pub mod sound;
 mod still;
 pub mod time;
 pub mod vm;

@@ -2,19 +2,23 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use rustix::fs::{Mode, OFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::sound::Sound;
 use crate::failure::{Code, Failure};
 
 /// The version of `image.toml`, `layer.toml` and `vm.toml` this program writes and knows.
 pub const RECORD_VERSION: u32 = 1;
+/// The longest record, bytes: some times what a command line can add to one.
+const LONGEST: usize = 16 << 20;
 
 /// The places under a store's root.
 #[derive(Clone, Debug)]
@@ -185,64 +189,75 @@ pub fn sync_dir(path: &Path) -> Result<()> {
 /// Writes a record as TOML.
 ///
 /// # Errors
-/// As [`write_new`].
-pub fn save<T: Serialize>(path: &Path, record: &T) -> Result<File> {
-    write_new(path, to_toml(record)?.as_bytes())
+/// As [`write_new`], or it would not be read again.
+pub fn save<T: Serialize + Sound>(path: &Path, record: &T) -> Result<File> {
+    write_new(path, encode(record)?.as_bytes())
 }
 
 /// As [`save`], but does not wait for the disk.
 ///
 /// # Errors
 /// As [`save`].
-pub fn save_unsynced<T: Serialize>(path: &Path, record: &T) -> Result<File> {
-    write_unsynced(path, to_toml(record)?.as_bytes())
-}
-
-fn to_toml<T: Serialize>(record: &T) -> Result<String> {
-    toml::to_string(record).context("cannot write it as TOML")
+pub fn save_unsynced<T: Serialize + Sound>(path: &Path, record: &T) -> Result<File> {
+    write_unsynced(path, encode(record)?.as_bytes())
 }
 
 /// Writes a record in place of the one at `path`, in one step.
 ///
 /// # Errors
-/// It cannot be written; the old one is still there then.
-pub fn update<T: Serialize>(path: &Path, record: &T) -> Result<()> {
-    replace(path, to_toml(record)?.as_bytes())
+/// It cannot be written, or would not be read again; the old one is still there then.
+pub fn update<T: Serialize + Sound>(path: &Path, record: &T) -> Result<()> {
+    replace(path, encode(record)?.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+pub(super) fn encode<T: Serialize + Sound>(record: &T) -> Result<String> {
+    record.check().map_err(|why| anyhow!("cannot write it as a record: {why}"))?;
+    let text = toml::to_string(record).context("cannot write it as TOML")?;
+    match text.len() > LONGEST {
+        true => {
+            Err(anyhow!("cannot write a record of {} bytes: {LONGEST} are the most", text.len()))
+        }
+        false => Ok(text),
+    }
 }
 
 /// Reads a record written by [`save`].
 ///
 /// # Errors
 /// The file is missing, damaged, or written by a newer program.
-pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub fn load<T: DeserializeOwned + Sound>(path: &Path) -> Result<T> {
+    // Whatever stands in the place of a file must not hold us up.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let open = || Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?));
+    let mut bytes = Vec::new();
+    let read = |file: File| file.take(LONGEST as u64 + 1).read_to_end(&mut bytes);
+    open().and_then(read).with_context(|| format!("cannot read {}", path.display()))?;
+    decode(&bytes, path)
+}
+
+/// The record that these bytes of the file `path` are.
+pub(super) fn decode<T: DeserializeOwned + Sound>(bytes: &[u8], path: &Path) -> Result<T> {
     #[derive(Deserialize)]
     struct Header {
         version: u32,
     }
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let parse = || {
-        let header: Header = toml::from_str(&text)?;
-        let record =
-            (header.version <= RECORD_VERSION).then(|| toml::from_str(&text)).transpose()?;
-        Ok::<_, toml::de::Error>((header.version, record))
+    let damaged = |why: &str| {
+        let what = format!("{} is damaged: {why}", path.display());
+        Failure::new(Code::Integrity, what).hint("offshoot doctor")
     };
-    match parse() {
-        Ok((_, Some(record))) => Ok(record),
-        Ok((version, None)) => Err(Failure::new(
-            Code::Failed,
-            format!("{} is of version {version}, newer than this program", path.display()),
-        )
-        .hint("a newer offshoot")
-        .into()),
-        Err(error) => Err(Failure::new(
-            Code::Integrity,
-            format!("{} is damaged: {}", path.display(), error.message()),
-        )
-        .hint("offshoot doctor")
-        .into()),
+    if bytes.len() > LONGEST {
+        return Err(damaged("it is longer than any record").into());
     }
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
+    let Header { version } = toml::from_str(text).map_err(|error| damaged(error.message()))?;
+    if version > RECORD_VERSION {
+        let what = format!("{} is of version {version}, newer than this program", path.display());
+        return Err(Failure::new(Code::Failed, what).hint("a newer offshoot").into());
+    }
+    let record: T = toml::from_str(text).map_err(|error| damaged(error.message()))?;
+    record.check().map_err(|why| damaged(&why))?;
+    Ok(record)
 }
 
 /// Refuses to go on with an image or a VM that the inventory has, and whose directory is gone.

@@ -8,15 +8,12 @@ use anyhow::{Context, Result};
 use blockdev::base::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::sound::{self, Sound};
 use super::vm::{Record, Vm};
 use crate::failure::{Code, Failure};
 
 /// Of what this program writes and knows.
 const VERSION: u32 = 1;
-/// The most vCPUs, as on the command line.
-const CPUS: u16 = 255;
-/// The most guest memory, MiB: 16 TiB.
-const MEMORY_MIB: u64 = 16 << 20;
 
 /// A machine without its disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,27 +89,17 @@ impl Settings {
             return Err(Failure::new(Code::Failed, what).hint("a newer offshoot").into());
         }
         let settings: Settings = toml::from_str(text).map_err(|error| damaged(error.message()))?;
-        settings.check().map_err(damaged)?;
+        settings.check().map_err(|why| damaged(&why))?;
         Ok(settings)
     }
+}
 
-    /// They come from elsewhere: nothing in them is beyond what the command line takes, and
-    /// nothing does things to the terminal it is printed on.
-    fn check(&self) -> Result<(), &'static str> {
-        if !(1..=CPUS).contains(&self.cpus) {
-            return Err("a machine has 1 to 255 vCPUs");
-        }
-        if !(1..=MEMORY_MIB).contains(&self.memory_mib) {
-            return Err("a machine has 1 MiB to 16 TiB of memory");
-        }
-        let labels = self.labels.iter().flat_map(|(key, value)| [key, value]);
-        let texts = labels.chain([&self.notes, &self.image]).chain(&self.cmdline);
-        let texts = texts.chain(&self.kernel).chain(&self.initrd);
-        let control = |c: char| c.is_control() && c != '\n' && c != '\t';
-        match texts.into_iter().any(|text| text.contains(control)) {
-            true => Err("there are control characters in them"),
-            false => Ok(()),
-        }
+impl Sound for Settings {
+    fn check(&self) -> Result<(), String> {
+        sound::machine(self.cpus, self.memory_mib)?;
+        let own = [&self.notes, &self.image].into_iter().chain(&self.cmdline);
+        let digests = self.kernel.iter().chain(&self.initrd);
+        sound::texts(sound::words(&self.labels).chain(own).chain(digests))
     }
 }
 

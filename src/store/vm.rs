@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use blockdev::base::Digest;
 use blockdev::delta::Heading;
+use customize::hostname;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -23,6 +24,7 @@ use super::inventory::Place;
 use super::layer::own_heading;
 use super::name::Name;
 use super::paths::{load, refuse_missing, sync_dir};
+use super::sound::{self, Sound};
 use super::time::Timestamp;
 use crate::failure::{Code, Failure};
 
@@ -85,6 +87,21 @@ impl Record {
     /// Who it is.
     pub fn identity(&self) -> Identity {
         self.identity.clone().unwrap_or_else(|| Identity::of(self.uuid, &self.name))
+    }
+}
+
+impl Sound for Record {
+    fn check(&self) -> Result<(), String> {
+        sound::machine(self.cpus, self.memory_mib)?;
+        let custom = self.custom.as_ref();
+        sound::digests(self.image.iter().chain(custom.and_then(|custom| custom.seed.as_ref())))?;
+        let lines = self.boot.cmdline.iter().chain(custom.map(|custom| &custom.cmdline));
+        sound::texts(sound::words(&self.labels).chain([&self.notes]).chain(lines))?;
+        let identity = self.identity.as_ref();
+        identity.map_or(Ok(()), |own| {
+            hostname::check(&own.hostname)
+                .map_err(|why| format!("{:?} is no host name: {why}", own.hostname))
+        })
     }
 }
 

@@ -68,9 +68,10 @@ fn impossible_machines_are_refused() {
     for cpus in ["0", "256", "-1", "many"] {
         refuses(&store, 2, ["clone", "tiny", &format!("--cpus={cpus}")], "--cpus");
     }
-    for memory in ["0", "512", "1000K", "lots"] {
+    for memory in ["0", "512", "1000K", "lots", "17T", "184467440737095516159"] {
         refuses(&store, 2, ["clone", "tiny", "--memory", memory], "--memory");
     }
+    refuses(&store, 2, ["clone", "tiny", "--cmdline", "quiet \x1b[2J"], "control characters");
     refuses(&store, 2, ["clone", "tiny", "--disk-size", "1M"], "is smaller than its source's");
     refuses(&store, 3, ["clone", "tiny", "--kernel", "/missing"], "cannot use /missing");
     let folder = text(store.folder()).to_owned();

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use crate::common::kvm;
 use crate::common::store::Store;
 use crate::support::{dir, refuses, text, tiny};
@@ -130,6 +132,34 @@ fn a_damaged_record_is_named_and_its_vm_can_be_removed() {
     assert_eq!(report, "", "doctor prints on stdout");
     store.ok(["rm", "web"]);
     assert_eq!(store.ok(["ls", "-q"]), "");
+}
+
+#[test]
+fn a_record_that_makes_no_sense_leads_elsewhere_or_never_ends_is_refused() {
+    let store = tiny();
+    store.ok(["clone", "tiny", "web", "--notes=a note"]);
+    let record = dir(&store, "web").join("vm.toml");
+    let sound = fs::read_to_string(&record).expect("a record");
+    let digest = store.inspect("web")["vm"]["image"].as_str().expect("a digest").to_owned();
+    let elsewhere = store.folder().join("elsewhere");
+    for (old, new, why) in [
+        (digest.as_str(), text(&elsewhere), "is no digest"),
+        ("cpus = 1", "cpus = 0", "1 to 255 vCPUs"),
+        ("a note", "\\u001b]0;x\\u0007", "there are control characters in it"),
+    ] {
+        fs::write(&record, sound.replace(old, new)).expect("written");
+        refuses(&store, 5, ["start", "web"], why);
+    }
+    for (place, why) in [("/dev/zero", "longer than any record"), ("/proc/self/mem", "cannot read")]
+    {
+        fs::remove_file(&record).expect("removed");
+        std::os::unix::fs::symlink(place, &record).expect("a link");
+        refuses(&store, 5, ["inspect", "web"], why);
+    }
+    fs::remove_file(&record).expect("removed");
+    mknodat(CWD, &record, FileType::Fifo, Mode::RUSR, 0).expect("a FIFO");
+    refuses(&store, 5, ["inspect", "web"], "is damaged");
+    store.ok(["rm", "web"]);
 }
 
 #[test]

@@ -57,6 +57,8 @@ fn what_makes_no_lab_is_refused_with_its_place() {
     refused("name = 'x'\n[groups.a]\nsource = 'i'\n[groups.a]\n", "4:9", "duplicate key");
     refused("name = 'x'\n[groups.'a b']\nsource = 'i'\n", "2:9", "cannot be a name");
     refused("name = 'x'\n[groups.a]\nsource = 'i'\nlabels.lab = 'y'\n", "4:8", "a label lab");
+    refused("name = 'x'\n[groups.a]\nsource = 'i'\nlabels.'a=b' = 'y'\n", "4:8", "holds a '='");
+    refused("name = 'x'\n[groups.a]\nsource = 'i'\ndelta_dir = ''\n", "4:13", "empty path");
     refused("name = \n", "1:8", "");
 }
 
