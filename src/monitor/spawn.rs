@@ -16,7 +16,7 @@ use crate::failure::{Code, Failure};
 use crate::store::events::{self, Event};
 use crate::store::fault;
 use crate::store::lock::{Holder, Lock, Phase};
-use crate::store::{Image, Name, Store, Vm};
+use crate::store::{Image, Name, Store, Vm, sockets};
 
 /// What a kernel is told where nobody says otherwise: print on the serial port, use the disk, and
 /// end instead of waiting after a panic.
@@ -55,6 +55,7 @@ pub fn start(store: &Store, vm: &Vm, image: Option<&Image>, settings: Settings) 
     store.sync_vm(vm)?;
     // Signed before there are any, so that what a kill leaves is always found.
     let sockets = runtime::place(&vm.record.id());
+    refuse_others(&sockets)?;
     lock.sign(&Holder::this_process(Phase::Starting, sockets.clone()))?;
     fault::point("start-signed");
     let event = Event::of_vm("starting", vm.record.name.as_str(), &vm.record.id());
@@ -68,6 +69,15 @@ pub fn start(store: &Store, vm: &Vm, image: Option<&Image>, settings: Settings) 
         }
     }
     started
+}
+
+/// Refuses sockets on which a monitor answers: that of the VM's like in a copy of the store.
+fn refuse_others(sockets: &Path) -> Result<(), Failure> {
+    if !sockets::are_live(sockets) {
+        return Ok(());
+    }
+    let what = format!("the same VM of a copy of this store runs, in {}", sockets.display());
+    Err(Failure::in_use(what).hint("stop that one, or XDG_RUNTIME_DIR=DIR offshoot start"))
 }
 
 /// Starts the VM of this name in the store at `root`, and waits until its vCPUs run. The store is

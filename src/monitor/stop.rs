@@ -123,8 +123,10 @@ pub fn kill(dir: &Path) -> Result<()> {
     } else if !state.is_live() {
         return Err(not_running(&state));
     }
-    let Seen { held: true, holder: Some(holder), .. } = lock::look(dir)? else {
-        return ended(dir);
+    let holder = match lock::look(dir)? {
+        Seen { held: true, holder: Some(holder), .. } => holder,
+        Seen { held: true, worker: Some(worker), .. } => return work_ended(dir, worker),
+        _ => return ended(dir),
     };
     let Some(process) = open(dir, &holder)? else { return ended(dir) };
     log::warn!("the monitor in {} does not stop and is killed", dir.display());
@@ -153,6 +155,18 @@ fn ended(dir: &Path) -> Result<()> {
     match wait(dir, Some(Instant::now() + ANSWER))? {
         true => Ok(()),
         false => Err(Failure::new(Code::Failed, "its monitor does not end").into()),
+    }
+}
+
+/// Waits for the end of what a command does to a VM that does not run: it is nobody's to break off
+/// but its caller's.
+fn work_ended(dir: &Path, worker: u32) -> Result<()> {
+    match wait(dir, Some(Instant::now() + ANSWER))? {
+        true => Ok(()),
+        false => {
+            let what = format!("another command is at work on it (process {worker})");
+            Err(Failure::in_use(what).hint(format!("wait for its end, or kill {worker}")).into())
+        }
     }
 }
 

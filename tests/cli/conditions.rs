@@ -119,6 +119,10 @@ fn a_copy_of_a_store_leaves_the_vms_of_the_first_alone() {
     };
     let socket = one.inspect("web")["sockets"].as_str().expect("it runs").to_owned();
     assert!(of_other(&["doctor", "--fix"]).status.success());
+    let refused = of_other(&["start", "web"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(4), "{said}");
+    assert!(said.contains("the same VM of a copy of this store runs"), "{said}");
     assert!(of_other(&["rm", "web"]).status.success());
     assert!(Path::new(&socket).join("control.sock").exists(), "they are the first one's");
     one.ok(["pause", "web"]);
