@@ -109,6 +109,20 @@ pub trait Storage: Send + Sync + fmt::Debug {
 }
 
 impl dyn Storage + '_ {
+    /// The first part of `range` that is not known to be a hole; none where all of it is one.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` where the storage ends before `range` does: what is cut off is no hole. Else as
+    /// the system says.
+    pub(crate) fn data_in(&self, range: Range<u64>) -> io::Result<Option<Range<u64>>> {
+        let data = self.next_data(range.start)?.filter(|data| data.start < range.end);
+        let seen = data.as_ref().map_or(range.start, |data| data.end);
+        if seen < range.end && self.len()? < range.end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(data)
+    }
+
     /// Fills `buf` with the bytes from `at` on.
     ///
     /// # Errors

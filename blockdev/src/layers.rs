@@ -16,6 +16,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::base::OpenBase;
 use crate::buffers::Buffers;
 use crate::chain::{Below, Chain};
@@ -42,6 +44,9 @@ pub(crate) enum Place {
 /// A layer's file, and where in it the disk's first byte would be.
 #[derive(Clone, Debug)]
 struct Layer {
+    /// Who it is, wherever it is by now.
+    uuid: Uuid,
+    /// Where it was opened.
     path: PathBuf,
     storage: Arc<dyn Storage>,
     data_offset: u64,
@@ -116,12 +121,12 @@ impl Layers {
         self
     }
 
-    /// Whether `place` here and `other` there are the same bytes of the same file.
+    /// Whether `place` here and `other` there are the same bytes of the same layer.
     pub(crate) fn is_same_place(&self, place: Place, there: &Layers, other: Place) -> bool {
         match (place, other) {
             (Place::Zero, Place::Zero) => true,
             (Place::Data { layer, offset }, Place::Data { layer: other, offset: at }) => {
-                offset == at && self.path(layer) == there.path(other)
+                offset == at && self.file(layer).uuid == there.file(other).uuid
             }
             _ => false,
         }
@@ -130,8 +135,9 @@ impl Layers {
     /// How many of `len` bytes at `offset` of a layer's file are in a hole, from the first on.
     pub(crate) fn hole(&self, layer: LayerIndex, offset: u64, len: u64) -> Result<u64> {
         let file = self.file(layer);
-        let data = file.storage.next_data(offset).map_err(Error::read(&file.path, offset))?;
-        Ok(data.map_or(len, |data| data.start.saturating_sub(offset).min(len)))
+        let data = file.storage.data_in(offset..offset + len);
+        let data = data.map_err(Error::read(&file.path, offset))?;
+        Ok(data.map_or(len, |data| data.start.saturating_sub(offset)))
     }
 
     /// The same with all but the delta merged.
@@ -170,9 +176,9 @@ impl Layers {
         self.files[layer].as_ref().expect("no place is in a base that is not there")
     }
 
-    /// The storage of the layer at `path`.
-    pub(crate) fn storage_of(&self, path: &Path) -> Option<&Arc<dyn Storage>> {
-        let layer = self.files.iter().flatten().find(|layer| layer.path == path);
+    /// The storage of the layer `uuid`.
+    pub(crate) fn storage_of(&self, uuid: Uuid) -> Option<&Arc<dyn Storage>> {
+        let layer = self.files.iter().flatten().find(|layer| layer.uuid == uuid);
         layer.map(|layer| &layer.storage)
     }
 
@@ -311,18 +317,14 @@ impl Layers {
         self.copy_up(delta, range)?;
         #[cfg(test)]
         bits_early(Bug::BitBeforePunch, delta, range);
-        // The disk's last block counts as whole: nothing but zeroes is behind the disk's end.
-        let end = if range.end == self.size {
-            range.end.next_multiple_of(BLOCK)
-        } else {
-            range.end / BLOCK * BLOCK
-        };
-        let whole = range.start.next_multiple_of(BLOCK)..end;
+        // Not the disk's last block where the disk ends in it: it may have grown since `range` was
+        // checked, and others may have written behind its old end.
+        let whole = range.start.next_multiple_of(BLOCK)..range.end / BLOCK * BLOCK;
         let (head, tail) = if whole.is_empty() {
             (range.clone(), 0..0)
         } else {
             delta.punch(whole.clone())?;
-            (range.start..whole.start, whole.end..range.end.max(whole.end))
+            (range.start..whole.start, whole.end..range.end)
         };
         for part in in_blocks(head).chain(in_blocks(tail)) {
             delta.store(&ZEROES[..bytes(part.end - part.start)], part.start)?;
@@ -441,11 +443,12 @@ impl Layers {
 impl Layer {
     fn base(base: OpenBase) -> Layer {
         let (path, storage) = (base.path().into(), Arc::clone(base.storage()));
-        Layer { path, storage, data_offset: 0, visible: 0 }
+        Layer { uuid: base.identity().uuid, path, storage, data_offset: 0, visible: 0 }
     }
 
     fn frozen(layer: &Frozen) -> Layer {
         Layer {
+            uuid: layer.header().uuid,
             path: layer.path().into(),
             storage: Arc::clone(layer.storage()),
             data_offset: layer.header().data_offset,
@@ -455,6 +458,7 @@ impl Layer {
 
     fn delta(delta: &Delta) -> Layer {
         Layer {
+            uuid: delta.header().uuid,
             path: delta.path().into(),
             storage: Arc::clone(delta.storage()),
             data_offset: delta.header().data_offset,

@@ -69,7 +69,8 @@ impl Source for Raw {
     }
 
     fn extent(&mut self, at: u64) -> Result<(Extent, u64)> {
-        let data = self.storage.next_data(at).map_err(Error::read(&self.path, at))?;
+        let storage: &dyn Storage = &self.storage;
+        let data = storage.data_in(at..self.size).map_err(Error::read(&self.path, at))?;
         let data = data.unwrap_or(self.size..self.size);
         if at < data.start {
             return Ok((Extent::Zero, data.start - at));
@@ -136,6 +137,16 @@ mod tests {
         let mut found = vec![7; 2 << 20];
         (&target as &dyn Storage).read_exact_at(&mut found, 0).unwrap();
         assert!(found == bytes);
+    }
+
+    #[test]
+    fn what_is_cut_off_while_it_is_read_is_no_hole() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 20).unwrap();
+        let mut raw = Raw::open(file.path()).unwrap();
+        assert_eq!(raw.extent(4096).unwrap(), (Extent::Zero, (1 << 20) - 4096));
+        file.as_file().set_len(1 << 19).unwrap();
+        assert!(matches!(raw.extent(4096).unwrap_err(), Error::Read { .. }));
     }
 
     #[test]

@@ -264,8 +264,12 @@ impl UringDisk {
         let storage = self.layers.storage(transfer.layer);
         let (rest, at) = (transfer.rest.clone(), transfer.offset);
         match write {
-            // Whatever is wrong, the ring will tell.
-            None if lone => storage.read_now(&buffers.target(rest), at).ok().map(Ok),
+            // Whatever is wrong, the ring will tell; also where it seems to be the file's end, which
+            // Linux 5.9 and 5.10 say of what is not in memory.
+            None if lone => {
+                let read = storage.read_now(&buffers.target(rest), at).ok();
+                read.filter(|&count| count > 0).map(Ok)
+            }
             Some(_) if (lone || rest.len() <= SMALL) && self.quick_writes.expected() => {
                 let write = || storage.write_at(&buffers.source(rest), at);
                 Some(self.quick_writes.time(write))

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::pace::Step::{Looked, Moved};
 use super::pace::{Pace, Progress};
-use super::transfer::{End, transfer};
+use super::transfer::{End, Failed, transfer};
 use crate::copy::Watch;
 use crate::delta::{BLOCK, Delta, Frozen, Permit, SECTOR_BLOCKS, SectorBits, State};
 use crate::layers::bytes;
@@ -111,12 +111,9 @@ fn copy_down(
         let part = at..(at + pace.part()).min(run.end);
         at = progress.step(at, || {
             let permit = parent.wait_for_permit(&part)?;
-            take(
-                parent,
-                End { storage: &**child.storage(), offset: child.offset(0) },
-                &part,
-                &permit,
-            )?;
+            let from =
+                End { path: child.path(), storage: &**child.storage(), offset: child.offset(0) };
+            take(parent, from, &part, &permit)?;
             Ok(Moved(part.end))
         })?;
     }
@@ -133,8 +130,8 @@ pub(super) fn take(
 ) -> Result<()> {
     let mut at = range.start;
     while at < range.end {
-        let data = from.storage.next_data(from.offset + at);
-        let data = data.map_err(Error::read(delta.path(), at))?;
+        let data = from.storage.data_in(from.offset + at..from.offset + range.end);
+        let data = data.map_err(Error::read(from.path, from.offset + at))?;
         let data = data.map_or(range.end..range.end, |data| {
             let start = data.start.saturating_sub(from.offset) / BLOCK * BLOCK;
             let end = data.end.saturating_sub(from.offset).next_multiple_of(BLOCK);
@@ -143,9 +140,13 @@ pub(super) fn take(
         delta.punch(at..data.start)?;
         if !data.is_empty() {
             let from = End { offset: from.offset + data.start, ..from };
-            let to = End { storage: &**delta.storage(), offset: delta.offset(data.start) };
-            let moved = transfer(from, to, data.end - data.start);
-            moved.map_err(|error| delta.write_failed(error, to.offset))?;
+            let (path, storage) = (delta.path(), &**delta.storage());
+            let to = End { path, storage, offset: delta.offset(data.start) };
+            transfer(from, to, data.end - data.start).map_err(|failed| match failed {
+                // It is no reason to write nothing more.
+                Failed::Read(error) => Error::read(from.path, from.offset)(error),
+                Failed::Write(error) => delta.write_failed(error, to.offset),
+            })?;
         }
         at = data.end;
     }

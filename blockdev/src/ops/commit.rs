@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::absorb::absorb_into;
 use super::pace::Pace;
 use crate::copy::Watch;
-use crate::delta::{Delta, Frozen};
+use crate::delta::{Delta, Frozen, heading};
 use crate::io::{FileStorage, Storage};
 use crate::open::{For, layer};
 use crate::{Error, Result, Stack, StackSpec};
@@ -25,7 +25,8 @@ impl Stack {
         let _alone = self.change()?;
         let [below @ .., parent, child] = &chain.frozen[..] else { return Err(Error::NoLayers) };
         let layers = self.current.get();
-        let locked = layers.storage_of(parent).ok_or(Error::NoLayers)?;
+        // Not by its path: a snapshot has moved it if it was this stack's delta once.
+        let locked = layers.storage_of(heading(parent)?.uuid).ok_or(Error::NoLayers)?;
         let exclusive = Exclusive::take(parent, locked)?;
         let open = || Delta::load(parent, Arc::clone(&exclusive.writable));
         absorb_into(open, &Frozen::open(child)?, pace, watch)?;

@@ -175,7 +175,8 @@ fn clonable<'a>(
         && target.lookup(range.clone()) == (Place::Zero, len);
     match layers.lookup_below(range.clone()) {
         (Place::Data { layer, offset }, count) if wanted && count == len => {
-            Some(End { storage: layers.storage(layer), offset: offset - range.start })
+            let (path, storage) = (layers.path(layer), layers.storage(layer));
+            Some(End { path, storage, offset: offset - range.start })
         }
         _ => None,
     }

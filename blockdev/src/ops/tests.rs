@@ -1,6 +1,8 @@
 //! Operations against a `Vec<u8>` for each layer, alone and beside a guest.
 
+use std::fs::{File, Permissions};
 use std::ops::ControlFlow;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::thread;
 
@@ -11,7 +13,7 @@ use crate::base::{Base, import_from};
 use crate::delta::{Parent, State, create, freeze, inspect, thaw};
 use crate::sealed::{Owned, Reader, apply, seal};
 use crate::testing::{Clone, ENGINES, drain, import, over, pattern, read, run, write};
-use crate::{Buffers, Disk, Engine, Error, ErrorKind, Op, Stack, StackSpec, Tag};
+use crate::{Buffers, Disk, Engine, Error, ErrorKind, Extent, Op, Stack, StackSpec, Tag};
 
 fn go(_: u64, _: u64) -> ControlFlow<()> {
     ControlFlow::Continue(())
@@ -315,6 +317,25 @@ fn a_running_disk_is_flattened_and_then_needs_nothing_below() {
     }
     chain.clone.spec = StackSpec { delta: chain.spec().delta.clone(), ..StackSpec::default() };
     chain.check(Engine::Uring);
+}
+
+#[test]
+fn a_base_that_was_cut_off_fails_the_operation_and_not_the_disk() {
+    let clone = Clone::new(&pattern(1 << 20, 3), 1 << 20);
+    let stack = clone.open();
+    let base = &clone.base().path;
+    std::fs::set_permissions(base, Permissions::from_mode(0o600)).unwrap();
+    File::options().write(true).open(base).unwrap().set_len(512 << 10).unwrap();
+    assert_eq!(stack.extent(0..512 << 10).unwrap(), (Extent::Data, 512 << 10));
+    for error in [
+        stack.extent(600 << 10..1 << 20).unwrap_err(),
+        stack.flatten(Pace::Full, &mut go).unwrap_err(),
+    ] {
+        assert!(matches!(&error, Error::Read { path, .. } if path == base), "{error:?}");
+    }
+    let mut disk = stack.disk(Engine::Sync).unwrap();
+    write(&mut *disk, 600 << 10, &[1; 4096]).unwrap();
+    run(&mut *disk, Op::Flush).unwrap();
 }
 
 #[test]

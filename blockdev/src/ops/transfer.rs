@@ -1,6 +1,7 @@
 //! Bytes from one layer's file to another's.
 
 use std::io;
+use std::path::Path;
 
 use rustix::fs::copy_file_range;
 use rustix::io::Errno;
@@ -13,40 +14,51 @@ const BUFFER: usize = 64 << 10;
 /// Which file, and where in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct End<'a> {
+    pub(super) path: &'a Path,
     pub(super) storage: &'a dyn Storage,
     pub(super) offset: u64,
 }
 
+/// Which end was at fault.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// The one that is read.
+    Read(io::Error),
+    /// The one that is written.
+    Write(io::Error),
+}
+
 /// Copies `len` bytes. On one filesystem the kernel does it: XFS and btrfs share the blocks, others
 /// copy within the page cache.
-pub(super) fn transfer(from: End<'_>, to: End<'_>, len: u64) -> io::Result<()> {
-    let done = kernel(from, to, len)?;
+///
+/// # Errors
+/// One end cannot be read, or the other written.
+pub(super) fn transfer(from: End<'_>, to: End<'_>, len: u64) -> Result<(), Failed> {
+    let mut done = kernel(from, to, len)?;
     let mut buffer = vec![0; BUFFER.min(usize::try_from(len - done).unwrap_or(BUFFER))];
-    let mut done = done;
     while done < len {
         let part = usize::try_from(len - done).map_or(BUFFER, |left| left.min(BUFFER));
-        from.storage.read_exact_at(&mut buffer[..part], from.offset + done)?;
-        to.storage.write_all_at(&buffer[..part], to.offset + done)?;
+        let read = from.storage.read_exact_at(&mut buffer[..part], from.offset + done);
+        read.map_err(Failed::Read)?;
+        let written = to.storage.write_all_at(&buffer[..part], to.offset + done);
+        written.map_err(Failed::Write)?;
         done += part as u64;
     }
     Ok(())
 }
 
 /// How many bytes from the first on the kernel has copied.
-fn kernel(from: End<'_>, to: End<'_>, len: u64) -> io::Result<u64> {
+fn kernel(from: End<'_>, to: End<'_>, len: u64) -> Result<u64, Failed> {
     let (Some(source), Some(target)) = (from.storage.fd(), to.storage.fd()) else { return Ok(0) };
     let (mut read, mut written) = (from.offset, to.offset);
     while read < from.offset + len {
         let left = usize::try_from(from.offset + len - read).unwrap_or(usize::MAX);
         match copy_file_range(source, Some(&mut read), target, Some(&mut written), left) {
-            // The source ends, which reading it says as an error.
-            Ok(0) => break,
-            Ok(_) | Err(Errno::INTR) => {}
-            // Other filesystems, or files it does not do this for.
-            Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {
-                break;
-            }
-            Err(error) => return Err(error.into()),
+            Ok(1..) | Err(Errno::INTR) => {}
+            Err(error @ (Errno::NOSPC | Errno::DQUOT)) => return Err(Failed::Write(error.into())),
+            // The source ends, it is not done for these files, or one of them fails: reading and
+            // writing them says which.
+            Ok(0) | Err(_) => break,
         }
     }
     Ok(read - from.offset)
@@ -61,6 +73,10 @@ mod tests {
     use crate::io::mem::MemStorage;
     use crate::testing::pattern;
 
+    fn end(storage: &dyn Storage, offset: u64) -> End<'_> {
+        End { path: Path::new("file"), storage, offset }
+    }
+
     #[test]
     fn bytes_arrive_between_any_two_kinds_of_storage() {
         let bytes = pattern(300_032, 5);
@@ -73,8 +89,7 @@ mod tests {
         let both: [&dyn Fn() -> Box<dyn Storage>; 2] = [&file, &mem];
         for (from, to) in both.iter().flat_map(|from| both.iter().map(move |to| (from(), to()))) {
             from.write_all_at(&bytes, 1024).unwrap();
-            let (from, target) =
-                (End { storage: &*from, offset: 1536 }, End { storage: &*to, offset: 512 });
+            let (from, target) = (end(&*from, 1536), end(&*to, 512));
             transfer(from, target, 199_680).unwrap();
             let mut found = vec![0; 199_680];
             to.read_exact_at(&mut found, 512).unwrap();
@@ -88,8 +103,8 @@ mod tests {
         from.set_len(1000).unwrap();
         let storage = |file: File| FileStorage::new(file);
         let (from, to) = (storage(from), storage(to));
-        let end = |storage| End { storage, offset: 0 };
-        let error = transfer(end(&from), end(&to), 4096).unwrap_err();
+        let failed = transfer(end(&from, 0), end(&to, 0), 4096).unwrap_err();
+        let Failed::Read(error) = failed else { panic!("{failed:?}") };
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

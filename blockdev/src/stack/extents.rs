@@ -36,11 +36,10 @@ impl Stack {
         match layers.lookup(range.clone()) {
             (Place::Zero, len) => Ok((Extent::Zero, len)),
             (Place::Data { layer, offset }, len) => {
+                let data = layers.storage(layer).data_in(offset..offset + len);
+                let data = data.map_err(Error::read(layers.path(layer), offset))?;
                 // A base may end within a sector, of which the rest is zeroes then.
                 let len = len.next_multiple_of(SECTOR).min(range.end - range.start);
-                let storage = layers.storages().nth(layer).flatten();
-                let data = storage.map_or(Ok(None), |storage| storage.next_data(offset));
-                let data = data.map_err(Error::read(layers.path(layer), offset))?;
                 Ok(first(offset, len, data))
             }
         }
