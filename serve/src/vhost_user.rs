@@ -14,9 +14,11 @@ mod memory;
 mod vring;
 
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use blockdev::{Engine, Stack};
@@ -31,8 +33,8 @@ use crate::error::chain;
 use crate::{Error, Result, Socket};
 use backend::Backend;
 
-/// How long half a message may take to be whole.
-const MESSAGE: Duration = Duration::from_secs(5);
+/// How long to wait after the system took no front end.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// Serves `stack` as `settings` have it to one front end after the other, until `stop` is
 /// readable. What guests have asked for by then is done and answered.
@@ -49,7 +51,11 @@ pub fn serve(
         let client = match socket.accept() {
             Ok(client) => client,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(Error::Wait(error)),
+            Err(error) => {
+                log::warn!("cannot accept a front end: {error}");
+                thread::sleep(RETRY);
+                continue;
+            }
         };
         if let Err(error) = serve_one(client, stack, settings, stop) {
             log::warn!("a front end is gone: {}", chain(&error));
@@ -65,11 +71,24 @@ fn serve_one(
     settings: &Settings,
     stop: BorrowedFd<'_>,
 ) -> Result<()> {
-    client.set_read_timeout(Some(MESSAGE)).map_err(Error::Connection)?;
     let messages = client.try_clone().map_err(Error::Connection)?;
     let backend = Arc::new(Mutex::new(Backend::new(settings, stack)));
     let mut handler = BackendReqHandler::from_stream(client, backend);
-    while wait(stop, messages.as_fd())? {
+    let (ended, working) = io::pipe().map_err(Error::Connection)?;
+    thread::scope(|scope| {
+        scope.spawn(|| hang_up(&messages, stop, ended.as_fd()));
+        let result = converse(&mut handler, messages.as_fd(), stop);
+        drop(working);
+        result
+    })
+}
+
+fn converse(
+    handler: &mut BackendReqHandler<Mutex<Backend>>,
+    messages: BorrowedFd<'_>,
+    stop: BorrowedFd<'_>,
+) -> Result<()> {
+    while wait(stop, messages)? {
         match handler.handle_request() {
             Ok(()) => {}
             Err(ProtocolError::Disconnected) => return Ok(()),
@@ -77,6 +96,15 @@ fn serve_one(
         }
     }
     Ok(())
+}
+
+/// Ends a conversation when `stop` is readable, unless it has `ended` by itself: the handler waits
+/// for as long as it takes for the rest of a message, and for its answers to be taken.
+fn hang_up(messages: &UnixStream, stop: BorrowedFd<'_>, ended: BorrowedFd<'_>) {
+    if !matches!(wait(stop, ended), Ok(true)) {
+        // Refused where the front end has hung up already.
+        let _ = messages.shutdown(Shutdown::Both);
+    }
 }
 
 /// Waits for one of two descriptors; false for `stop`.

@@ -62,6 +62,21 @@ fn garbage_ends_that_front_end_and_the_next_is_served() {
 }
 
 #[test]
+fn front_ends_that_neither_speak_on_nor_listen_do_not_keep_the_server_from_ending() {
+    let mut mute = None;
+    with_server(|connect| {
+        let stream = mute.insert(connect());
+        stream.write_all(&message(1, &[])[..5]).unwrap();
+    });
+    let mut deaf = None;
+    with_server(|connect| {
+        let stream = deaf.insert(connect());
+        stream.set_nonblocking(true).unwrap();
+        while stream.write_all(&message(1, &[])).is_ok() {}
+    });
+}
+
+#[test]
 fn queues_that_are_not_there_are_refused() {
     with_server(|connect| {
         for request in [8, 10, 11] {
