@@ -6,7 +6,8 @@
 //!   vms/<id>/                           published
 //! ```
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -180,8 +181,16 @@ fn numbered(change: &Change<'_>, request: &CloneRequest) -> Result<Vec<(Name, u3
 pub(super) fn share(dir: &Path, files: &[(&str, PathBuf)]) -> Result<()> {
     for (name, from) in files {
         let to = dir.join(name);
-        let shared = fs::hard_link(from, &to).or_else(|_| fs::copy(from, &to).map(drop));
+        let shared = fs::hard_link(from, &to).or_else(|_| copy_whole(from, &to));
         shared.with_context(|| format!("cannot copy {}", from.display()))?;
     }
     Ok(())
+}
+
+/// Copies a file, so that half of it never has the name.
+fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
+    let part = to.with_extension("part");
+    fs::copy(from, &part)?;
+    File::open(&part)?.sync_all()?;
+    fs::rename(&part, to)
 }

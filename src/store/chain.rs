@@ -21,7 +21,7 @@ use super::vm::{self, Vm};
 use crate::failure::{Code, Failure};
 
 /// Frozen layers in a chain at most, as [`blockdev`] has it.
-const DEEPEST: usize = 1000;
+pub(super) const DEEPEST: usize = 1000;
 
 /// What a VM's disk is made of.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use blockdev::delta::{self, Heading, ParentKind, State};
 use uuid::Uuid;
 
 use super::Store;
-use super::chain::{Chain, parent_of};
+use super::chain::{Chain, DEEPEST, parent_of};
 use super::draft::{Busy, Draft, Trash};
 use super::fault;
 use super::home;
@@ -61,6 +61,7 @@ impl Store {
         let chain = self.chain(vm)?;
         let old = &chain.top;
         refuse_half_merged(vm, &chain)?;
+        refuse_too_deep(vm, &chain)?;
         self.publish(vm, old, mark)?;
         fault::point("layer-published");
         if let Err(error) = self.renew(vm, &old.as_parent(), old.size) {
@@ -218,6 +219,15 @@ impl Store {
 
 pub(super) fn link(heading: &Heading) -> Link {
     Link { uuid: heading.uuid, parent: parent_of(heading), size: heading.size }
+}
+
+/// Refuses to make a chain that could not be opened.
+fn refuse_too_deep(vm: &Vm, chain: &Chain) -> Result<()> {
+    if chain.frozen.len() < DEEPEST {
+        return Ok(());
+    }
+    let what = format!("it stands on {DEEPEST} layers, and no disk may stand on more");
+    Err(Failure::in_use(what).hint(format!("offshoot flatten {}", vm.record.name)).into())
 }
 
 /// Refuses to put another layer on a commit that has not ended: it could not be told any more what

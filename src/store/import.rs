@@ -1,13 +1,15 @@
 //! Taking an image in: from a file of any format that is read here, to `images/<digest>/`.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use blockdev::base::Digest;
 use blockdev::copy::{Source, Watch};
 use blockdev::foreign::{self, Layer};
+use rustix::fs::{Mode, OFlags};
 
 use super::Store;
 use super::discover::{self, Booted, store_file, store_kernel};
@@ -19,6 +21,9 @@ use super::name::Name;
 use super::paths::{RECORD_VERSION, save, sync_dir};
 use super::time::Timestamp;
 use crate::failure::Failure;
+
+/// Bytes: Linux puts a ramdisk below 2 GiB of memory.
+const LARGEST_INITRD: u64 = 2 << 30;
 
 /// What is to be imported.
 #[derive(Clone, Debug)]
@@ -105,6 +110,22 @@ fn fill(draft: &Draft, from: &Import, source: Box<dyn Source>, watch: Watch<'_>)
 }
 
 fn store_initrd(draft: &Draft, path: &Path) -> Result<Digest> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = read_initrd(path).with_context(|| format!("cannot read {}", path.display()))?;
     store_file(draft, INITRD, &bytes)
+}
+
+fn read_initrd(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a FIFO would wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if found.len() > LARGEST_INITRD {
+        return Err(io::Error::other("it has more than 2 GiB, which no kernel takes"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST_INITRD).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -124,6 +124,21 @@ fn a_running_vm_commits_and_goes_on() {
 }
 
 #[test]
+fn a_running_vm_commits_into_a_snapshot_that_was_taken_while_it_ran() {
+    if !kvm("commit into a snapshot of a running VM") {
+        return;
+    }
+    let store = written();
+    idles(&store);
+    store.ok(["snapshot", "create", "web", "s2"]);
+    store.ok(["commit", "web"]);
+    assert_eq!(lineage(&store), serde_json::json!(["tiny", "web@s1", "web@s2"]));
+    store.ok(["stop", "--force", "web"]);
+    obeys(&store, "web", VERIFY_ONLINE);
+    assert_tidy(&store);
+}
+
+#[test]
 fn what_a_refused_commit_has_frozen_is_merged_by_the_next() {
     if !kvm("commit of a running VM") {
         return;

@@ -106,7 +106,7 @@ fn what_fails_before_the_guest_ends_with_125_and_leaves_nothing() {
     let long = "x".repeat(40_000);
     refuses(&store, 125, ["run", "tiny", "--cmdline", &long], "command line");
     refuses(&store, 125, ["run", "tiny", "--memory", "1M"], "too small");
-    refuses(&store, 125, ["run", "tiny", "--memory", "64T"], "more than this host has");
+    refuses(&store, 125, ["run", "tiny", "--memory", "16T"], "more than this host has");
     assert_eq!(names(&store), "");
     assert_tidy(&store);
 }
