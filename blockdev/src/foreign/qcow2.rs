@@ -10,6 +10,7 @@
 mod entry;
 mod header;
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::chain::{Backing, Image, Place, in_parts, start};
@@ -51,16 +52,18 @@ impl Qcow2 {
     /// Reads all tables. No two entries may share a cluster, so all that they refer to is never
     /// more than the file has: a small file cannot claim to be full of data.
     fn survey(&mut self) -> Result<()> {
-        let mut used = 0_u64;
+        let (mut used, mut packed) = (0_u64, HashSet::new());
         for index in 0..self.header.tables() {
             self.load(index)?;
             if self.table.offset == 0 {
                 continue;
             }
             used = used.saturating_add(self.header.cluster());
+            // Of one table: what that leaves, a use by each table, costs the image a table each.
+            packed.clear();
             let disk = self.header.range_of_table(index);
             for at in disk.clone().step_by(self.header.cluster_len()) {
-                used = used.saturating_add(self.check_cluster(at)?);
+                used = used.saturating_add(self.check_cluster(at, &mut packed)?);
             }
             if used > self.input.len() {
                 let what = "clusters overlap: the tables refer to more than the file has";
@@ -71,8 +74,8 @@ impl Qcow2 {
     }
 
     /// Checks the entry of the cluster at `at` and returns how many bytes of the file are surely
-    /// its own.
-    fn check_cluster(&mut self, at: u64) -> Result<u64> {
+    /// its own. `packed` are the places of packed clusters so far.
+    fn check_cluster(&mut self, at: u64, packed: &mut HashSet<u64>) -> Result<u64> {
         let header = &self.header;
         let mut own = 0;
         for unit in header.units_of_cluster(at) {
@@ -85,6 +88,10 @@ impl Qcow2 {
                 }
                 Mapping::Packed { offset, len } => {
                     self.check_within(offset, 1)?;
+                    if !packed.insert(offset) {
+                        let what = "clusters overlap: two are the same compressed bytes";
+                        return Err(self.input.damaged(offset, what));
+                    }
                     // The last of its sectors may be the next one's first.
                     return Ok(len.saturating_sub(511).max(1));
                 }

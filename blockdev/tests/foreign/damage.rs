@@ -136,11 +136,17 @@ fn a_small_file_cannot_claim_to_be_full_of_data() {
     let l1 = number(&bytes, 40);
     let table = number(&bytes, l1) & 0x00ff_ffff_ffff_fe00;
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    // Every cluster of the disk is the same compressed one, by 2048 uses of one table.
+    let is_refused = || {
+        let error = read(&layers(dir.path(), &["bomb"])).unwrap_err();
+        assert!(error.to_string().contains("overlap"), "{error}");
+    };
+    // Half a gigabyte by 8192 uses of the compressed cluster in one table.
     file.write_all_at(&bytes[table..table + 8].repeat(8192), table as u64).unwrap();
+    is_refused();
+    // All of the disk by 2048 uses of a table.
+    file.write_all_at(&bytes[table..table + 65536], table as u64).unwrap();
     file.write_all_at(&bytes[l1..l1 + 8].repeat(2048), l1 as u64).unwrap();
-    let error = read(&layers(dir.path(), &["bomb"])).unwrap_err();
-    assert!(error.to_string().contains("overlap"), "{error}");
+    is_refused();
 }
 
 #[test]
