@@ -19,9 +19,10 @@ pub(crate) fn qcow2() -> Vec<(&'static str, Vec<u8>)> {
     let frame = zstd::bulk::compress(&[DATA; 512], 3).unwrap();
     let packed = |zstd, bytes: &[u8]| {
         let image = Image { zstd, ..Image::new(9) };
-        // 512 bytes of a file's sector, of which the frame is the start.
-        let data = [bytes, &vec![0; 512 - bytes.len()]].concat();
-        [image.tables(&[PACKED | 3 << 9, 0, PACKED | 3 << 9 | 1 << 61]), data].concat()
+        // Two frames in one of the file's sectors; the second may go on into the next.
+        let half = [bytes, &vec![0; 256 - bytes.len()]].concat();
+        let entries = [PACKED | 3 << 9, 0, PACKED | (3 << 9) + 256 | 1 << 61];
+        [image.tables(&entries), half.repeat(2)].concat()
     };
     let extended = Image { extended: true, ..Image::new(14) };
     let halves = extended.encode(&[COPIED | 3 << 14, 0x0000_0002_0000_0001]);
