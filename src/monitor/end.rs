@@ -1,7 +1,8 @@
 //! `exit.json`: how a VM ended the last time it ran.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -12,6 +13,8 @@ use crate::store::{Timestamp, paths};
 
 /// The record's name in a VM's directory.
 const FILE: &str = "exit.json";
+/// More than any record has bytes.
+const LONGEST: u64 = 1 << 20;
 
 /// How a VM ended. Its absence after a run means that the monitor was killed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,7 +77,7 @@ impl End {
     /// It cannot be read or makes no sense.
     pub fn load(dir: &Path) -> Result<Option<End>> {
         let path = dir.join(FILE);
-        match fs::read(&path) {
+        match read(&path) {
             Ok(text) => serde_json::from_slice(&text)
                 .map(Some)
                 .with_context(|| format!("{} is damaged", path.display())),
@@ -105,6 +108,13 @@ impl End {
             _ => Ok(()),
         }
     }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::options().read(true).custom_flags(paths::PLAIN).open(path)?;
+    let mut text = Vec::new();
+    file.take(LONGEST).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 fn describe(exit: &vmm::Exit) -> String {

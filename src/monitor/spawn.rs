@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +17,7 @@ use crate::failure::{Code, Failure};
 use crate::store::events::{self, Event};
 use crate::store::fault;
 use crate::store::lock::{Holder, Lock, Phase};
+use crate::store::paths::PLAIN;
 use crate::store::{Image, Name, Store, Vm, sockets};
 
 /// What a kernel is told where nobody says otherwise: print on the serial port, use the disk, and
@@ -229,6 +231,7 @@ fn open_log(path: &Path) -> Result<File> {
     File::options()
         .append(true)
         .create(true)
+        .custom_flags(PLAIN)
         .open(path)
         .with_context(|| format!("cannot open {}", path.display()))
 }

@@ -79,9 +79,11 @@ impl Store {
             let vm = self.hold(&alone, name, away);
             results.push(vm.map(|vm| held.push(vm)));
         }
-        self.remove_held(&held)?;
-        let collected = self.collect_and(&alone, away);
-        collected.context("the VMs are gone, but not all of their snapshots")?;
+        if !held.is_empty() {
+            self.remove_held(&held)?;
+            let collected = self.collect_and(&alone, away);
+            collected.context("the VMs are gone, but not all of their snapshots")?;
+        }
         Ok(results)
     }
 

@@ -12,6 +12,7 @@ use rustix::fs::FlockOperation;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::paths::PLAIN;
 use super::time::Timestamp;
 use super::{Store, Vm};
 
@@ -115,7 +116,8 @@ fn open(root: &Path) -> io::Result<File> {
     let path = root.join(FILE);
     loop {
         let mut options = File::options();
-        let log = options.read(true).append(true).create(true).mode(0o600).open(&path)?;
+        options.read(true).append(true).create(true).mode(0o600).custom_flags(PLAIN);
+        let log = options.open(&path)?;
         rustix::io::retry_on_intr(|| rustix::fs::flock(&log, FlockOperation::LockShared))?;
         if is_named(&log, &path)? {
             return Ok(log);

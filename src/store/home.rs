@@ -7,7 +7,8 @@
 //! Every delta has an *entry* in the store, and what becomes of a delta, be it frozen, replaced or
 //! removed, becomes of its entry, in the same steps for both kinds. An entry that is a symlink is
 //! there before its file and goes after it, so no file elsewhere is without one. Freezing gives it
-//! a second name, as it does to any entry; with the last one goes the file.
+//! a second name, as it does to any entry; with the last one goes the file. Other symlinks lead
+//! nowhere: whoever made the store must not choose what goes with a VM.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -22,6 +23,9 @@ use super::fault;
 use super::layer::DELTA;
 use super::paths::{Paths, sync_dir};
 use crate::failure::{Code, Failure};
+
+/// What the name of a directory elsewhere begins with.
+const PREFIX: &str = "offshoot-";
 
 /// Where the deltas of a VM are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +51,7 @@ impl Home {
     /// # Errors
     /// The filesystem refuses.
     pub fn under(dir: &Path) -> Result<Home> {
-        let home = dir.join(format!("offshoot-{}", Uuid::new_v4().simple()));
+        let home = dir.join(format!("{PREFIX}{}", Uuid::new_v4().simple()));
         let made = DirBuilder::new().mode(0o700).create(&home);
         made.with_context(|| format!("cannot create {}", home.display()))?;
         Ok(Home::Elsewhere(home))
@@ -109,10 +113,19 @@ impl Home {
 
 /// The delta with this entry.
 pub fn file(entry: &Path) -> PathBuf {
-    match (fs::read_link(entry), entry.parent()) {
-        (Ok(target), Some(dir)) => dir.join(target),
-        _ => entry.to_path_buf(),
-    }
+    fs::read_link(entry).ok().filter(|file| is_ours(file)).unwrap_or_else(|| entry.to_path_buf())
+}
+
+/// Whether a file elsewhere is called as [`Home::place`] calls them.
+fn is_ours(file: &Path) -> bool {
+    let is_random =
+        |name: &str| Uuid::try_parse(name).is_ok_and(|id| id.simple().to_string() == name);
+    let name = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
+    let home = file.parent().and_then(name);
+    let home = home.as_deref().and_then(|name| name.strip_prefix(PREFIX));
+    file.is_absolute()
+        && home.is_some_and(is_random)
+        && name(file).as_deref().is_some_and(is_random)
 }
 
 /// Refuses a directory that cannot hold deltas.
@@ -160,10 +173,10 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn remove_link(entry: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(entry)?.nlink() > 1 {
+    let (file, home) = (file(entry), Home::of(entry));
+    if fs::symlink_metadata(entry)?.nlink() > 1 || home == Home::Store {
         return fs::remove_file(entry);
     }
-    let (file, home) = (file(entry), Home::of(entry));
     match fs::remove_file(&file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Err(_) if home.is_away() => log::warn!("{} is left, for you to delete", file.display()),
@@ -204,6 +217,30 @@ mod tests {
         remove(&second).expect("removed");
         assert!(!found.exists());
         assert_eq!(fs::read_dir(dir.path()).expect("it stays").count(), 0);
+    }
+
+    #[test]
+    fn a_link_that_nobody_here_made_is_removed_without_what_it_leads_to() {
+        let (store, dir) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
+        let random = "0".repeat(32);
+        let strange = [
+            dir.path().join("file"),
+            dir.path().join("offshoot-").join(&random),
+            dir.path().join(format!("offshoot-{random}")).join("file"),
+            dir.path().join(&random).join(&random),
+        ];
+        for found in strange {
+            fs::create_dir_all(found.parent().expect("a path")).expect("made");
+            fs::write(&found, "bytes").expect("written");
+            let vm = store.path().join("vm");
+            fs::create_dir(&vm).expect("made");
+            symlink(&found, vm.join(DELTA)).expect("a link");
+            assert_eq!(file(&vm.join(DELTA)), vm.join(DELTA));
+            remove(&vm).expect("removed");
+            symlink(&found, &vm).expect("a link");
+            remove(&vm).expect("removed");
+            assert!(found.is_file() && !vm.is_symlink(), "{}", found.display());
+        }
     }
 
     #[test]

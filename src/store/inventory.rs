@@ -22,6 +22,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavio
 use uuid::Uuid;
 
 use super::name::Name;
+use super::sound;
 use crate::failure::{self, Code, Failure};
 
 pub use change::{Change, NewVm};
@@ -171,7 +172,7 @@ impl Inventory {
     /// The database cannot be read. That there is no such image is `None`.
     pub fn image(&self, name: &Name) -> Result<Option<String>> {
         let sql = "SELECT digest FROM image WHERE name = ?1";
-        Ok(self.db.query_row(sql, [name.as_str()], |row| row.get(0)).optional()?)
+        Ok(self.db.query_row(sql, [name.as_str()], |row| digest(row, 0)).optional()?)
     }
 
     /// The id that names a VM's directory.
@@ -180,7 +181,7 @@ impl Inventory {
     /// The database cannot be read. That there is no such VM is `None`.
     pub fn vm(&self, name: &Name) -> Result<Option<String>> {
         let sql = "SELECT id FROM vm WHERE name = ?1";
-        Ok(self.db.query_row(sql, [name.as_str()], |row| row.get(0)).optional()?)
+        Ok(self.db.query_row(sql, [name.as_str()], |row| id(row, 0)).optional()?)
     }
 }
 
@@ -219,6 +220,36 @@ fn refuse_taken<'n>(db: &Connection, names: impl IntoIterator<Item = &'n Name>) 
         }
     }
     Ok(())
+}
+
+/// What names a VM's directory, and so becomes part of paths.
+fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    checked(column, row.get(column)?, sound::id)
+}
+
+/// What names an image's directory.
+fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    checked(column, row.get(column)?, sound::digest)
+}
+
+fn maybe_id(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| checked(column, text, sound::id)).transpose()
+}
+
+/// A column's text, if it is what it is to be.
+fn checked(
+    column: usize,
+    text: String,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> rusqlite::Result<String> {
+    match check(&text) {
+        Ok(()) => Ok(text),
+        Err(why) => {
+            let kind = rusqlite::types::Type::Text;
+            Err(rusqlite::Error::FromSqlConversionFailure(column, kind, why.into()))
+        }
+    }
 }
 
 fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<Name> {

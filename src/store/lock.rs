@@ -6,13 +6,14 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::ofd;
+use super::paths::PLAIN;
 use super::time::Timestamp;
 use crate::failure::Failure;
 
@@ -85,6 +86,7 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
+            .custom_flags(PLAIN)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
         if !attempt(&file).context("cannot lock it")? {
@@ -154,6 +156,10 @@ impl AsFd for Lock {
 }
 
 fn in_use(by: &Seen) -> anyhow::Error {
+    if let Some(worker) = by.worker {
+        let what = format!("another command is at work on it (process {worker})");
+        return Failure::in_use(what).hint("wait for its end").into();
+    }
     let holder = by.holder.as_ref();
     let (what, pid) = match (by.readers.first(), holder) {
         (Some(reader), _) => ("its disk is being read", Some(*reader)),
@@ -161,7 +167,7 @@ fn in_use(by: &Seen) -> anyhow::Error {
             ("its disk is being served", Some(*pid))
         }
         (None, Some(holder)) => ("it is running", Some(holder.pid)),
-        (None, None) => ("another command is at work on it", by.worker),
+        (None, None) => ("another command is at work on it", None),
     };
     let by = pid.map_or(String::new(), |pid| format!(" (process {pid})"));
     Failure::in_use(format!("{what}{by}")).into()
@@ -201,7 +207,7 @@ pub fn last_holder(dir: &Path) -> Result<Option<Holder>> {
 
 fn open(dir: &Path) -> Result<Option<File>> {
     let path = dir.join(FILE);
-    match File::open(&path) {
+    match File::options().read(true).custom_flags(PLAIN).open(&path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot open {}", path.display())),

@@ -19,6 +19,8 @@ use crate::failure::{Code, Failure};
 pub const RECORD_VERSION: u32 = 1;
 /// The longest record, bytes: some times what a command line can add to one.
 const LONGEST: usize = 16 << 20;
+/// Whatever stands in the place of a file neither leads out of the store nor holds us up.
+pub const PLAIN: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
 
 /// The places under a store's root.
 #[derive(Clone, Debug)]
@@ -155,7 +157,9 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     name.push(".new");
     let new = PathBuf::from(name);
     let write = || {
-        let mut file = File::create(&new)?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).custom_flags(PLAIN);
+        let mut file = options.open(&new)?;
         file.write_all(content)?;
         file.sync_data()?;
         fs::rename(&new, path)

@@ -29,6 +29,9 @@ impl Store {
     /// The store as a whole refuses. Each by itself: it is protected, it stands on nothing, or
     /// there is no room.
     pub fn reset_all(&mut self, vms: &[(&Vm, &Writer)]) -> Result<Vec<Result<()>>> {
+        if vms.is_empty() {
+            return Ok(Vec::new());
+        }
         let alone = Alone::enter(&self.paths)?;
         let _busy = Busy::enter(&self.paths)?;
         let backs = vms.iter().map(|(vm, writer)| self.begin_back(&alone, vm, writer)).collect();

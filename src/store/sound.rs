@@ -49,9 +49,14 @@ pub fn words(labels: &BTreeMap<String, String>) -> impl Iterator<Item = &String>
 
 /// Refuses digests that are none: one of them is part of a path.
 pub fn digests<'a>(mut digests: impl Iterator<Item = &'a String>) -> Result<(), String> {
-    match digests.find(|text| !is_hex(text, DIGEST_LEN)) {
-        Some(text) => Err(format!("{text:?} is no digest")),
-        None => Ok(()),
+    digests.try_for_each(|text| digest(text))
+}
+
+/// Refuses what is no digest.
+pub fn digest(text: &str) -> Result<(), String> {
+    match is_hex(text, DIGEST_LEN) {
+        true => Ok(()),
+        false => Err(format!("{text:?} is no digest")),
     }
 }
 

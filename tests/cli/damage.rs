@@ -9,7 +9,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::common::kvm;
 use crate::common::store::Store;
-use crate::support::{dir, refuses, text, tiny};
+use crate::support::{assert_tidy, dir, fails, refuses, text, tiny};
 
 /// A VM `web` that ran once and wrote something, and its delta.
 fn used() -> (Store, PathBuf) {
@@ -171,6 +171,29 @@ fn a_vm_whose_files_are_gone_is_listed_as_missing_and_can_be_removed() {
     refuses(&store, 5, ["start", "web"], "cannot start web");
     store.ok(["rm", "web"]);
     assert_eq!(store.ok(["ls", "-q"]), "");
+}
+
+#[test]
+fn an_inventory_that_leads_out_of_the_store_removes_nothing_there() {
+    let store = tiny();
+    store.ok(["clone", "tiny", "web"]);
+    let victim = store.folder().join("victim");
+    fs::create_dir(&victim).expect("made");
+    fs::write(victim.join("delta"), "precious").expect("written");
+    let database = rusqlite::Connection::open(store.folder().join("root/inventory.db"));
+    let poison = format!("UPDATE vm SET id = '{}'", text(&victim));
+    database.and_then(|db| db.execute_batch(&poison)).expect("written");
+    for command in [&["rm", "web"][..], &["rm", "-f", "web"], &["reset", "web"], &["start", "web"]]
+    {
+        let said = fails(5, store.command(command));
+        assert!(said.contains("is no VM's id") && said.contains("try: offshoot doctor --fix"));
+        assert_eq!(said.lines().count(), 2, "nothing else is wrong: {said}");
+    }
+    refuses(&store, 5, ["rm", "--cascade", "-f", "tiny"], "is no VM's id");
+    assert!(victim.join("delta").is_file());
+    store.ok(["doctor", "--fix"]);
+    store.ok(["rm", "web"]);
+    assert_tidy(&store);
 }
 
 #[test]

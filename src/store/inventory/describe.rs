@@ -4,7 +4,7 @@ use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
-use super::{Change, Inventory, uuid};
+use super::{Change, Inventory, digest, id, uuid};
 use crate::failure::Failure;
 use crate::store::edit::Description;
 use crate::store::name::Name;
@@ -107,8 +107,7 @@ fn find(db: &Connection, name: &Name) -> Result<Place> {
     let sql = "SELECT TRUE, id FROM vm WHERE name = ?1
                UNION ALL SELECT FALSE, digest FROM image WHERE name = ?1";
     let place = |row: &rusqlite::Row<'_>| {
-        let key = row.get(1)?;
-        Ok(if row.get(0)? { Place::Vm(key) } else { Place::Image(key) })
+        Ok(if row.get(0)? { Place::Vm(id(row, 1)?) } else { Place::Image(digest(row, 1)?) })
     };
     let found = db.query_row(sql, [name.as_str()], place).optional()?;
     Ok(found.ok_or_else(|| {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Inventory, maybe_name, maybe_uuid, name, unsigned, uuid};
+use super::{Inventory, digest, id, maybe_name, maybe_uuid, name, unsigned, uuid};
 use crate::store::name::Name;
 use crate::store::time::Timestamp;
 
@@ -71,7 +71,7 @@ impl Inventory {
         let rows = query.query_map([], |row| {
             Ok(ImageRow {
                 name: name(row, 0)?,
-                digest: row.get(1)?,
+                digest: digest(row, 1)?,
                 size: unsigned(row, 2)?,
                 created: Timestamp::from_millis(row.get(3)?),
                 clones: unsigned(row, 4)?,
@@ -96,7 +96,7 @@ impl Inventory {
         let mut labels = self.labels()?;
         let mut query = self.db.prepare(sql)?;
         let rows = query.query_map([], |row| {
-            let id: String = row.get(0)?;
+            let id = id(row, 0)?;
             Ok(VmRow {
                 labels: labels.remove(&id).unwrap_or_default(),
                 id,

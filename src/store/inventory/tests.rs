@@ -26,7 +26,7 @@ fn image(text: &str) -> image::Record {
     image::Record {
         version: RECORD_VERSION,
         name: name(text),
-        digest: format!("digest of {text}"),
+        digest: digest(text),
         created: Timestamp::now(),
         kernel: None,
         initrd: None,
@@ -43,6 +43,12 @@ fn image(text: &str) -> image::Record {
         labels: BTreeMap::new(),
         protected: false,
     }
+}
+
+/// Another one for each name.
+fn digest(name: &str) -> String {
+    let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("{hex:0>64}")
 }
 
 fn vm(text: &str, image: &image::Record) -> vm::Record {
@@ -263,19 +269,19 @@ fn what_an_older_version_had_is_there_when_the_tables_are_made_again() {
          INSERT INTO layer VALUES (2, '00000000-0000-0000-0000-000000000002', 1, 4096);
          INSERT INTO layer VALUES (3, '00000000-0000-0000-0000-000000000003', 2, 4096);
          INSERT INTO image VALUES (1, 'debian', 'digest', 1, 0, 'a note', TRUE);
-         INSERT INTO vm VALUES ('1', 'a', 1, 3, 1, 64, '', 0, TRUE);
-         INSERT INTO label VALUES ('1', 'key', 'value');
-         INSERT INTO snapshot VALUES (2, '1', 'a', 's1', '', 0);",
+         INSERT INTO vm VALUES ('0123456789abcdef', 'a', 1, 3, 1, 64, '', 0, TRUE);
+         INSERT INTO label VALUES ('0123456789abcdef', 'key', 'value');
+         INSERT INTO snapshot VALUES (2, '0123456789abcdef', 'a', 's1', '', 0);",
     )
     .expect("filled");
     drop(db);
     let mut inventory = Inventory::open(&path).expect("opened");
     let vms = inventory.vms().expect("rows");
     assert!(vms[0].protected && vms[0].labels.contains_key("key"));
-    assert_eq!(inventory.layers().expect("rows")[0].vm.as_deref(), Some("1"));
+    assert_eq!(inventory.layers().expect("rows")[0].vm.as_deref(), Some("0123456789abcdef"));
     let change = inventory.change().expect("a change");
     change.delete_image(&name("debian")).expect_err("it is in use");
-    change.delete_vm("1").expect("deleted");
+    change.delete_vm("0123456789abcdef").expect("deleted");
     change.commit().expect("committed");
     assert_eq!(inventory.layers().expect("rows")[0].vm, None);
     assert!(inventory.labels().expect("rows").is_empty());
@@ -291,15 +297,38 @@ fn an_inventory_of_the_first_version_is_brought_up_to_date_as_it_is() {
         "INSERT INTO layer VALUES (1, '00000000-0000-0000-0000-000000000001', NULL, 4096);
          INSERT INTO layer VALUES (2, '00000000-0000-0000-0000-000000000002', 1, 4096);
          INSERT INTO image VALUES (1, 'debian', 'digest', 1, 0);
-         INSERT INTO vm VALUES ('1', 'a', 1, 2, 1, 64, 'a note', 0);",
+         INSERT INTO vm VALUES ('0123456789abcdef', 'a', 1, 2, 1, 64, 'a note', 0);",
     )
     .expect("filled");
     drop(db);
     for _ in 0..2 {
         let inventory = Inventory::open(&path).expect("opened");
         assert_eq!(inventory.vms().expect("rows")[0].notes, "a note");
-        assert_eq!(inventory.parent("1").expect("a row"), Some(Uuid::from_u128(1)));
+        assert_eq!(inventory.parent("0123456789abcdef").expect("a row"), Some(Uuid::from_u128(1)));
         assert!(inventory.layers().expect("rows").is_empty());
         assert_eq!(version(&inventory.db, &path).expect("a version"), VERSION);
     }
+}
+
+#[test]
+fn a_row_that_leads_out_of_the_store_is_damage_wherever_it_is_read() {
+    let (_dir, mut inventory) = inventory();
+    let debian = image("debian");
+    let web = vm("web", &debian);
+    let change = inventory.change().expect("a change");
+    change.insert_image(&debian).expect("inserted");
+    let (record, parent) = (&web, Some(debian.base.uuid));
+    change.insert_vms([NewVm { record, delta: Uuid::new_v4(), parent }]).expect("inserted");
+    change.commit().expect("committed");
+    let out = "UPDATE vm SET id = '/etc'; UPDATE image SET digest = '../../etc'";
+    inventory.db.execute_batch(&format!("PRAGMA foreign_keys = OFF; {out}")).expect("changed");
+    let is_damage = |error: anyhow::Error| failure::code(&error) == failure::Code::Integrity;
+    assert!(inventory.vm(&name("web")).is_err_and(is_damage));
+    assert!(inventory.find(&name("web")).is_err_and(is_damage));
+    assert!(inventory.vms().is_err_and(is_damage));
+    assert!(inventory.image(&name("debian")).is_err_and(is_damage));
+    assert!(inventory.find(&name("debian")).is_err_and(is_damage));
+    assert!(inventory.images().is_err_and(is_damage));
+    assert!(inventory.image_on(debian.base.uuid).is_err_and(is_damage));
+    assert!(inventory.check().expect("read").is_some());
 }

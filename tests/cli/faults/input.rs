@@ -69,6 +69,35 @@ fn a_file_larger_than_any_disk_is_refused_before_it_is_read() {
 }
 
 #[test]
+fn files_of_a_vm_that_lead_elsewhere_are_neither_followed_nor_waited_for() {
+    let store = tiny();
+    store.ok(["clone", "tiny", "web", "--memory=64M"]);
+    let target = store.folder().join("target");
+    fs::write(&target, "{}").expect("written");
+    let stand_ins: [fn(&Path, &Path); 2] =
+        [|at, to| symlink(to, at).expect("a symlink"), |at, _| fifo(at)];
+    for name in ["lock", "console.log", "monitor.log", "delta"] {
+        let place = dir(&store, "web").join(name);
+        let saved = store.folder().join(name);
+        let _ = fs::rename(&place, &saved);
+        for stand_in in stand_ins {
+            stand_in(&place, &target);
+            let said = store.command(["start", "web"]).output().expect("it ends");
+            assert!(matches!(said.status.code(), Some(1..=5)), "{name}: {said:?}");
+            store.ok(["ls"]);
+            fs::remove_file(&place).expect("it is still there");
+        }
+        let _ = fs::rename(&saved, &place);
+    }
+    let delta = dir(&store, "web").join("delta");
+    fs::remove_file(&delta).expect("removed");
+    symlink(&target, &delta).expect("a symlink");
+    store.ok(["rm", "web"]);
+    assert_eq!(fs::read_to_string(&target).expect("it is there"), "{}");
+    assert_tidy(&store);
+}
+
+#[test]
 fn a_delta_that_is_no_file_is_refused_at_start_and_left_alone() {
     let store = tiny();
     store.ok(["clone", "tiny", "web", "--memory=64M"]);
