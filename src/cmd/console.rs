@@ -14,7 +14,7 @@ use crate::terminal::Raw;
 /// Attaches until the VM ends, `~.` is typed, or a signal comes. The VM goes on.
 pub fn console(app: &App, name: &Name) -> Result<()> {
     let connect = || {
-        let path = monitor::console_socket(&app.store()?.vm(name)?.dir)?;
+        let path = monitor::console_socket(&app.store()?.vm(name)?)?;
         UnixStream::connect(&path).with_context(|| format!("cannot connect to {}", path.display()))
     };
     let console = connect().with_context(|| format!("cannot attach to {name}"))?;

@@ -83,20 +83,18 @@ impl View {
         let lineage = store.lineage()?;
         let state = State::ask(&vm.dir)?;
         let word = state.word();
-        let reader = state.reader();
+        let pid = state.pid();
         let (holder, trouble, end) = match state {
             State::Running(holder) | State::Serving(holder) => (Some(holder), None, None),
             State::Paused(holder, trouble) => (Some(holder), trouble, None),
             State::Stopped(end) => (None, None, Some(end)),
-            State::Created | State::Starting | State::Reading(_) | State::Killed => {
-                (None, None, None)
-            }
+            _ => (None, None, None),
         };
         Ok(View {
             id: vm.record.id(),
             state: word,
             trouble,
-            pid: holder.as_ref().map(|holder| holder.pid).or(reader),
+            pid,
             sockets: holder.map(|holder| holder.sockets),
             end,
             delta: Delta::of(&vm),

@@ -108,7 +108,7 @@ impl View {
             Ok(state) => state.word(),
             Err(_) => "damaged",
         };
-        let reader = state.as_ref().ok().and_then(State::reader);
+        let pid = state.as_ref().ok().and_then(State::pid);
         let (holder, trouble, end) = match state {
             Ok(State::Running(holder) | State::Serving(holder)) => (Some(holder), None, None),
             Ok(State::Paused(holder, trouble)) => (Some(holder), trouble, None),
@@ -117,7 +117,7 @@ impl View {
         };
         View {
             state: word,
-            pid: holder.as_ref().map(|holder| holder.pid).or(reader),
+            pid,
             since: holder.map(|holder| holder.since),
             trouble,
             end,
@@ -146,7 +146,7 @@ impl View {
     fn mark(&self) -> Mark {
         match self.state {
             "running" => Mark::Good,
-            "starting" | "serving" | "reading" => Mark::Notable,
+            "starting" | "busy" | "serving" | "reading" => Mark::Notable,
             "paused" if self.trouble.is_none() => Mark::Notable,
             "paused" | "killed" | "missing" | "damaged" => Mark::Bad,
             _ => Mark::Plain,

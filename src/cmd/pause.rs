@@ -20,7 +20,7 @@ pub fn resume(app: &App, names: &[Name]) -> Result<()> {
 fn ask(app: &App, names: &[Name], verb: &str, act: fn(&Client) -> Result<()>) -> Result<()> {
     let store = app.store()?;
     each(names, |name| {
-        let ask = || act(&monitor::control(&store.vm(name)?.dir)?);
+        let ask = || act(&monitor::control(&store.vm(name)?)?);
         ask().with_context(|| format!("cannot {verb} {name}"))
     })
 }

@@ -54,7 +54,8 @@ fn find(store: &Store, name: &Name, force: bool) -> Result<Found> {
     store.refuse_protected(name)?;
     let state = State::of(&dir)?;
     if state.is_live() && !force {
-        return Err(Failure::in_use(format!("it is {}", state.word()))
+        let by = state.pid().map_or(String::new(), |pid| format!(" (process {pid})"));
+        return Err(Failure::in_use(format!("it is {}{by}", state.word()))
             .hint(format!("offshoot stop {name}, or offshoot rm -f {name}"))
             .into());
     }

@@ -53,7 +53,7 @@ pub struct Member {
 impl Member {
     /// Whether a process has it.
     pub fn is_live(&self) -> bool {
-        matches!(self.state, "running" | "paused" | "starting" | "serving" | "reading")
+        matches!(self.state, "running" | "paused" | "starting" | "busy" | "serving" | "reading")
     }
 }
 

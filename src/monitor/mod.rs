@@ -18,11 +18,13 @@ mod state;
 mod stop;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use vmm::control::Client;
+
+use crate::store::Vm;
 
 pub use end::{End, Report};
 pub use job::Answer;
@@ -36,18 +38,18 @@ pub use writer::{lock, stopped, writer};
 /// How long a running monitor may take to do what it is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The control client of the VM in `dir`.
+/// The control client of a VM.
 ///
 /// # Errors
 /// It does not run.
-pub fn control(dir: &Path) -> Result<Client> {
-    Ok(state::client(&state::holder(dir)?, PATIENCE))
+pub fn control(vm: &Vm) -> Result<Client> {
+    Ok(state::client(&state::holder(vm)?, PATIENCE))
 }
 
-/// The console socket of the VM in `dir`.
+/// The console socket of a VM.
 ///
 /// # Errors
 /// It does not run.
-pub fn console_socket(dir: &Path) -> Result<PathBuf> {
-    Ok(state::holder(dir)?.sockets.join(runtime::CONSOLE))
+pub fn console_socket(vm: &Vm) -> Result<PathBuf> {
+    Ok(state::holder(vm)?.sockets.join(runtime::CONSOLE))
 }

@@ -1,16 +1,18 @@
 //! What a VM is doing, as its lock and its exit record tell.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use vmm::control::Client;
+use vmm::control::{Client, client};
 use vmm::trouble::Trouble;
 
 use super::end::End;
 use super::runtime;
 use crate::failure::Failure;
 use crate::store::lock::{self, Holder, Phase};
+use crate::store::{Name, Vm};
 
 /// How long a list waits for one of its many monitors.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -20,8 +22,10 @@ const GLANCE: Duration = Duration::from_millis(200);
 pub enum State {
     /// It has never run.
     Created,
-    /// Somebody is starting or removing it.
+    /// Somebody is starting it.
     Starting,
+    /// It does not run, and this process is at work on it.
+    Busy(u32),
     /// Its monitor lives.
     Running(Holder),
     /// Its monitor lives and holds the vCPUs; why, where nobody asked for it.
@@ -45,6 +49,9 @@ impl State {
         let seen = lock::look(dir)?;
         if !seen.readers.is_empty() {
             return Ok(State::Reading(seen.readers));
+        }
+        if let Some(worker) = seen.worker {
+            return Ok(State::Busy(worker));
         }
         match (seen.held, seen.holder) {
             (true, Some(holder)) if holder.phase == Phase::Running => Ok(State::Running(holder)),
@@ -72,11 +79,15 @@ impl State {
         })
     }
 
-    /// A process that only reads its disk.
-    pub fn reader(&self) -> Option<u32> {
+    /// The process that has it.
+    pub fn pid(&self) -> Option<u32> {
         match self {
+            State::Running(holder) | State::Paused(holder, _) | State::Serving(holder) => {
+                Some(holder.pid)
+            }
+            State::Busy(worker) => Some(*worker),
             State::Reading(readers) => readers.first().copied(),
-            _ => None,
+            State::Created | State::Starting | State::Stopped(_) | State::Killed => None,
         }
     }
 
@@ -90,6 +101,7 @@ impl State {
         match self {
             State::Created => "created",
             State::Starting => "starting",
+            State::Busy(_) => "busy",
             State::Running(_) => "running",
             State::Paused(..) => "paused",
             State::Serving(_) => "serving",
@@ -111,13 +123,36 @@ pub fn client(holder: &Holder, timeout: Duration) -> Client {
     Client::new(&holder.sockets.join(runtime::CONTROL), timeout)
 }
 
-/// Who runs the VM in `dir`.
+/// Whether a monitor did not answer because it is ending, or has ended.
+pub fn has_hung_up(error: &client::Error) -> bool {
+    match error {
+        client::Error::Unreachable { .. } => true,
+        client::Error::NoAnswer { source, .. } => source.kind() != ErrorKind::TimedOut,
+        client::Error::Refused { .. } => false,
+    }
+}
+
+/// Who runs a VM.
 ///
 /// # Errors
 /// Nobody does.
-pub fn holder(dir: &Path) -> Result<Holder> {
-    match State::of(dir)? {
+pub fn holder(vm: &Vm) -> Result<Holder> {
+    match State::of(&vm.dir)? {
         State::Running(holder) | State::Paused(holder, _) => Ok(holder),
-        state => Err(Failure::in_use(format!("it is not running but {}", state.word())).into()),
+        state => Err(not_running(&state).hint(so_that_it_runs(&state, &vm.record.name)).into()),
+    }
+}
+
+/// Why something only a running VM can do cannot be asked of it.
+pub fn not_running(state: &State) -> Failure {
+    Failure::in_use(format!("it is not running but {}", state.word()))
+}
+
+fn so_that_it_runs(state: &State, name: &Name) -> String {
+    match state {
+        State::Starting => "the same again".into(),
+        State::Busy(pid) => format!("wait for the end of process {pid}"),
+        State::Serving(_) | State::Reading(_) => format!("offshoot restart {name}"),
+        _ => format!("offshoot start {name}"),
     }
 }

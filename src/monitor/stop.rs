@@ -9,23 +9,25 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::runtime;
-use super::state::{State, client};
+use super::state::{self, State, client, has_hung_up};
 use crate::failure::{Code, Failure};
 use crate::store::lock::{self, Holder, Lock, Seen};
 
 /// How long a monitor may take to answer, and then to end, before it is killed.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Between looks at a lock whose holder has not signed it yet, which takes it microseconds.
-const SIGNING: Duration = Duration::from_millis(1);
+/// Before a lock is looked at again whose holder is about to sign it, or may give it back and live
+/// on: at first, and at most.
+const GLANCE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
 /// Waits until nobody runs the VM in `dir`; `false` when `deadline` came first.
 ///
 /// # Errors
 /// Its files cannot be read.
 pub fn wait(dir: &Path, deadline: Option<Instant>) -> Result<bool> {
+    let (mut pause, longest) = GLANCE;
     loop {
-        let Seen { held: true, holder, readers, .. } = lock::look(dir)? else {
+        let Seen { held: true, holder, worker, readers } = lock::look(dir)? else {
             return Ok(true);
         };
         let process = match (readers.first(), &holder) {
@@ -33,23 +35,38 @@ pub fn wait(dir: &Path, deadline: Option<Instant>) -> Result<bool> {
             (None, Some(holder)) => open(dir, holder)?,
             (None, None) => None,
         };
-        let ended = process.map(|process| wait_for(process, deadline)).transpose()?;
-        if ended == Some(false) || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Ok(false);
+        if let Some(process) = process {
+            wait_for(process, deadline)?;
+        } else {
+            let glance = Instant::now() + pause;
+            let until = deadline.map_or(glance, |deadline| deadline.min(glance));
+            glance_at(dir, worker, until)?;
+            pause = longest.min(pause * 2);
         }
-        if ended.is_none() {
-            std::thread::sleep(SIGNING);
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Ok(!lock::look(dir)?.held);
         }
     }
 }
 
-/// Waits for one process: whether it ended in time.
-fn wait_for(process: OwnedFd, deadline: Option<Instant>) -> Result<bool> {
+/// Waits for the end of a process that is at work on a VM, at most until then.
+fn glance_at(dir: &Path, worker: Option<u32>, until: Instant) -> Result<()> {
+    match worker.map(|worker| open_worker(dir, worker)).transpose()?.flatten() {
+        Some(process) => wait_for(process, Some(until)).map(drop),
+        None => {
+            std::thread::sleep(until.saturating_duration_since(Instant::now()));
+            Ok(())
+        }
+    }
+}
+
+/// Waits for one process, until the deadline if it does not end before.
+fn wait_for(process: OwnedFd, deadline: Option<Instant>) -> Result<()> {
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let left = left.map(Timespec::try_from).transpose().context("the time is too long")?;
     let mut fds = [PollFd::new(&process, PollFlags::IN)];
     let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, left.as_ref()));
-    Ok(ready.context("cannot wait for its monitor")? > 0)
+    ready.map(drop).context("cannot wait for its monitor")
 }
 
 /// A handle on the process that holds the lock.
@@ -60,6 +77,11 @@ fn open(dir: &Path, holder: &Holder) -> Result<Option<OwnedFd>> {
 /// A handle on one of those that share the lock.
 fn open_reader(dir: &Path, pid: u32) -> Result<Option<OwnedFd>> {
     open_if(dir, pid, |still| still.readers.contains(&pid))
+}
+
+/// A handle on the one that has the lock and has not signed it.
+fn open_worker(dir: &Path, pid: u32) -> Result<Option<OwnedFd>> {
+    open_if(dir, pid, |still| still.worker == Some(pid))
 }
 
 /// A handle on a process. Its number may have been given to another by then, so the lock is looked
@@ -88,14 +110,20 @@ pub fn shut_down(dir: &Path, patience: Duration) -> Result<()> {
             client(&holder, ANSWER).resume()?;
             holder
         }
-        State::Starting | State::Serving(_) | State::Reading(_) => return kill(dir),
-        state => return Err(not_running(&state)),
+        State::Starting | State::Busy(_) | State::Serving(_) | State::Reading(_) => {
+            return kill(dir);
+        }
+        state => return Err(nothing_to_stop(&state)),
     };
     let pressed = client(&holder, ANSWER).power_button();
     if pressed.is_ok() && wait(dir, Some(Instant::now() + patience))? {
         return Ok(());
     }
-    kill(dir)
+    match kill(dir) {
+        // It may have ended by itself.
+        Err(_) if !State::of(dir)?.is_live() => Ok(()),
+        result => result,
+    }
 }
 
 /// Ends the VM at once: asks its monitor to stop, which records the end, and kills the monitor
@@ -106,8 +134,10 @@ pub fn shut_down(dir: &Path, patience: Duration) -> Result<()> {
 pub fn kill(dir: &Path) -> Result<()> {
     let state = State::of(dir)?;
     if let State::Running(holder) = &state {
-        let stopped = client(holder, ANSWER).stop();
-        if stopped.is_ok() && wait(dir, Some(Instant::now() + ANSWER))? {
+        // One that hung up is writing down how it ended.
+        let ends =
+            client(holder, ANSWER).stop().map_or_else(|error| has_hung_up(&error), |()| true);
+        if ends && wait(dir, Some(Instant::now() + ANSWER))? {
             return Ok(());
         }
     } else if let State::Serving(holder) = &state {
@@ -121,7 +151,7 @@ pub fn kill(dir: &Path) -> Result<()> {
             false => Err(Failure::in_use("its disk is still being read").into()),
         };
     } else if !state.is_live() {
-        return Err(not_running(&state));
+        return Err(nothing_to_stop(&state));
     }
     let holder = match lock::look(dir)? {
         Seen { held: true, holder: Some(holder), .. } => holder,
@@ -183,6 +213,60 @@ pub fn process(dir: &Path) -> Result<Option<OwnedFd>> {
     }
 }
 
-fn not_running(state: &State) -> anyhow::Error {
-    Failure::in_use(format!("it is not running but {}", state.word())).into()
+fn nothing_to_stop(state: &State) -> anyhow::Error {
+    state::not_running(state).hint("offshoot ps lists what runs").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::store::lock::Phase;
+
+    /// How often this thread has waited so far.
+    fn waits() -> u64 {
+        let status = std::fs::read_to_string("/proc/thread-self/status").expect("proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|count| count.trim().parse().ok()).expect("a number")
+    }
+
+    #[test]
+    fn a_monitor_that_is_ending_is_left_to_write_down_how() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let control = UnixListener::bind(dir.path().join(runtime::CONTROL)).expect("a socket");
+        let mut monitor = Command::new("cat").stdin(Stdio::piped()).spawn().expect("it starts");
+        let holder = Holder {
+            pid: monitor.id(),
+            ..Holder::this_process(Phase::Running, dir.path().to_owned())
+        };
+        let mut lock = Lock::take(dir.path()).expect("it is free");
+        lock.sign(&holder).expect("signed");
+        std::thread::scope(|scope| {
+            let killer = scope.spawn(|| kill(dir.path()));
+            drop(control.accept().expect("it is asked to stop"));
+            let pid = Pid::from_child(&monitor);
+            let process =
+                rustix::process::pidfd_open(pid, PidfdFlags::empty()).expect("it is ours");
+            wait_for(process, Some(Instant::now() + Duration::from_millis(300))).expect("a wait");
+            drop((monitor.stdin.take(), lock));
+            assert!(monitor.wait().expect("it ended").success(), "it was killed");
+            killer.join().expect("no panic").expect("it ended");
+        });
+    }
+
+    #[test]
+    fn whoever_is_at_work_is_waited_for_with_few_looks_though_it_lives_on() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let lock = Lock::take(dir.path()).expect("it is free");
+        let (before, later) = (waits(), Instant::now() + Duration::from_millis(500));
+        assert!(!wait(dir.path(), Some(later)).expect("it can be told"));
+        assert!(waits() - before < 50, "it waited {} times", waits() - before);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| wait(dir.path(), None).expect("it can be told"));
+            drop(lock);
+            assert!(waiter.join().expect("no panic"));
+        });
+    }
 }

@@ -1,6 +1,5 @@
 //! Who writes to a VM's disk: for the store, which must not know of monitors.
 
-use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use vmm::control::Client;
 use vmm::control::client::Error as ControlError;
 use vmm::layers::{Operation, Phase, Status};
 
-use super::state::{State, client};
+use super::state::{State, client, has_hung_up};
 use crate::failure::{self, Code, Failure};
 use crate::store::lock::Lock;
 use crate::store::writer::Online;
@@ -53,7 +52,7 @@ pub fn stopped(vm: &Vm) -> Result<Writer> {
 /// It runs, or its files cannot be read.
 pub fn lock(vm: &Vm) -> Result<Lock> {
     match Lock::take(&vm.dir) {
-        Err(error) if failure::code(&error) == Code::InUse => {
+        Err(error) if failure::code(&error) == Code::InUse && failure::hint(&error).is_none() => {
             let hint = format!("offshoot stop {}", vm.record.name);
             Err(Failure::in_use(failure::text(&error)).hint(hint).into())
         }
@@ -117,12 +116,7 @@ fn why(status: Status) -> Failure {
 
 /// An operation goes with the machine it was begun in, and nothing is lost by that.
 fn ended(error: ControlError) -> anyhow::Error {
-    let has_ended = match &error {
-        ControlError::Unreachable { .. } => true,
-        ControlError::NoAnswer { source, .. } => source.kind() != ErrorKind::TimedOut,
-        ControlError::Refused { .. } => false,
-    };
-    if !has_ended {
+    if !has_hung_up(&error) {
         return error.into();
     }
     let what = "its monitor ended before it was done";
@@ -131,6 +125,8 @@ fn ended(error: ControlError) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
     use super::*;
 
     #[test]

@@ -59,7 +59,7 @@ fn a_running_vm_is_guarded_from_start_and_rm() {
     assert_eq!(state(&store, "web"), "running");
     assert_eq!(store.ok(["ps", "-q"]), "web\n");
     refuses(&store, 4, ["start", "web"], "cannot start web: it is running (process ");
-    refuses(&store, 4, ["rm", "web"], "cannot remove web: it is running");
+    refuses(&store, 4, ["rm", "web"], "cannot remove web: it is running (process ");
     store.ok(["rm", "-f", "web"]);
     refuses(&store, 3, ["start", "web"], "there is no VM web");
     assert_tidy(&store);
@@ -76,7 +76,9 @@ fn a_guest_that_spins_is_stopped_at_once() {
     store.ok(["stop", "--force", "web"]);
     assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
     assert_eq!(store.ok(["wait", "web"]), "web: stopped\n");
-    refuses(&store, 4, ["stop", "web"], "it is not running but stopped");
+    let said = fails(4, store.command(["stop", "web"]));
+    assert!(said.contains("it is not running but stopped"), "{said}");
+    assert!(said.contains("try: offshoot ps lists what runs"), "{said}");
 }
 
 #[test]
@@ -96,7 +98,9 @@ fn a_paused_vm_says_so_and_goes_on() {
         return;
     }
     let store = web("idle");
-    refuses(&store, 4, ["pause", "web"], "cannot pause web: it is not running but created");
+    let said = fails(4, store.command(["pause", "web"]));
+    assert!(said.contains("cannot pause web: it is not running but created"), "{said}");
+    assert!(said.contains("try: offshoot start web"), "{said}");
     store.ok(["start", "web"]);
     store.ok(["pause", "web"]);
     assert_eq!(state(&store, "web"), "paused");
@@ -230,8 +234,13 @@ fn a_command_at_work_is_not_taken_for_the_last_monitor() {
     }
     let at_work = format!("another command is at work on it (process {})", work.id());
     refuses(&store, 4, ["start", "web"], &at_work);
-    assert_ne!(state(&store, "web"), "running");
+    let shown = &json(&store, ["ls"])[0];
+    assert_eq!((&shown["state"], &shown["pid"]), (&"busy".into(), &work.id().into()));
     refuses(&store, 4, ["stop", "--force", "web"], &at_work);
+    let said = fails(4, store.command(["pause", "web"]));
+    let advice = format!("try: wait for the end of process {}", work.id());
+    assert!(said.contains("it is not running but busy") && said.contains(&advice), "{said}");
+    refuses(&store, 4, ["rm", "web"], &format!("it is busy (process {})", work.id()));
     assert!(other.try_wait().expect("a child").is_none(), "it is nobody's monitor");
     drop(root);
     assert!(work.wait().expect("it ended").success());
