@@ -2,21 +2,23 @@
 //!
 //! ```text
 //!   base, and layers that two VMs or more need     shared
+//!   a kernel that several have, by hard links      shared
 //!   a VM's delta, and layers only it needs         its own: gone with `rm`
 //!   layers nobody needs                            reclaimable: gone with `prune`
 //! ```
 //! A VM needs the layers its disk stands on, its snapshots, and what those stand on.
 
+mod files;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use anyhow::Result;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::inventory::{ImageRow, LayerRow, VmRow};
-use super::{Store, home, image, lock, vm};
+use super::{Store, home, lock, vm};
+use files::{Common, Files};
 
 /// What something takes, in bytes. The keys are stable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -58,6 +60,20 @@ pub struct Line {
     pub account: Account,
 }
 
+/// The directories of images and of VMs, in the order of their rows.
+struct Directories {
+    images: Vec<Files>,
+    vms: Vec<Files>,
+    common: Common,
+}
+
+/// What is below a VM's delta, and its snapshots: bytes of layers, and an image.
+struct Below<'a> {
+    base: Option<&'a Files>,
+    shared: u64,
+    private: u64,
+}
+
 /// Which layers there are, what they take, and how many VMs need each.
 struct Layers {
     rows: BTreeMap<Uuid, LayerRow>,
@@ -73,7 +89,7 @@ impl Store {
     pub fn accounts(&self) -> Result<Vec<Line>> {
         let (images, vms) = (self.inventory.images()?, self.inventory.vms()?);
         let rows = self.inventory.layers()?;
-        let bytes = |row: &LayerRow| (row.uuid, directory_bytes(&self.paths.layer(row.uuid)));
+        let bytes = |row: &LayerRow| (row.uuid, Files::of(&self.paths.layer(row.uuid)).bytes());
         let bytes = rows.iter().map(bytes).collect();
         let rows = rows.into_iter().map(|row| (row.uuid, row)).collect();
         let mut layers = Layers { rows, bytes, needed: BTreeMap::new() };
@@ -81,49 +97,35 @@ impl Store {
         for uuid in needs.iter().flatten() {
             *layers.needed.entry(*uuid).or_default() += 1;
         }
-        let mut lines: Vec<Line> = images.iter().map(|image| self.image_line(image)).collect();
-        let bases = images.iter().map(|image| (image.base, self.image_bytes(image))).collect();
-        for (vm, needs) in vms.iter().zip(&needs) {
-            lines.push(self.vm_line(vm, needs, &layers, &bases));
+        let dirs = self.directories(&images, &vms);
+        let of_image = |(row, files)| image_line(row, files, &dirs.common);
+        let mut lines: Vec<Line> = images.iter().zip(&dirs.images).map(of_image).collect();
+        let bases = images.iter().map(|image| image.base).zip(&dirs.images).collect();
+        for ((vm, needs), files) in vms.iter().zip(&needs).zip(&dirs.vms) {
+            let layers = layers.of(vm, needs, &bases);
+            lines.push(self.vm_line(vm, files, &layers, &dirs.common));
         }
         let unneeded = layers.unneeded();
         lines.push(Line { kind: Kind::Unneeded, name: None, account: unneeded });
-        lines.push(total(&lines, &layers));
+        lines.push(total(&lines, &images, &dirs, &layers));
         Ok(lines)
     }
 
-    fn image_bytes(&self, image: &ImageRow) -> u64 {
-        directory_bytes(&self.paths.image(&image.digest))
+    fn directories(&self, images: &[ImageRow], vms: &[VmRow]) -> Directories {
+        let of_image = |image: &ImageRow| Files::of(&self.paths.image(&image.digest));
+        let images: Vec<_> = images.iter().map(of_image).collect();
+        let vms: Vec<_> = vms.iter().map(|vm| Files::of(&self.paths.vm(&vm.id))).collect();
+        let common = Common::of(images.iter().chain(&vms));
+        Directories { images, vms, common }
     }
 
-    fn image_line(&self, image: &ImageRow) -> Line {
-        let bytes = self.image_bytes(image);
-        let account = match image.clones {
-            0 => Account { private_bytes: bytes, reclaimable_bytes: bytes, ..Account::default() },
-            _ => Account { shared_bytes: bytes, ..Account::default() },
-        };
-        let account = Account { virtual_bytes: image.size, ..account };
-        Line { kind: Kind::Image, name: Some(image.name.to_string()), account }
-    }
-
-    fn vm_line(
-        &self,
-        row: &VmRow,
-        needs: &BTreeSet<Uuid>,
-        layers: &Layers,
-        bases: &BTreeMap<Uuid, u64>,
-    ) -> Line {
+    fn vm_line(&self, row: &VmRow, files: &Files, below: &Below<'_>, common: &Common) -> Line {
         let dir = self.paths.vm(&row.id);
         let delta = blockdev::delta::inspect(&home::file(&dir.join(vm::DELTA)));
-        let base = layers.base_of(row, needs).and_then(|base| bases.get(&base));
-        let sum = |shared: bool| -> u64 {
-            let wanted = needs.iter().filter(|uuid| layers.is_shared(uuid) == shared);
-            wanted.filter_map(|uuid| layers.bytes.get(uuid)).sum()
-        };
         let account = Account {
             virtual_bytes: delta.as_ref().map_or(0, |delta| delta.size),
-            shared_bytes: sum(true) + base.unwrap_or(&0),
-            private_bytes: sum(false) + directory_bytes(&dir),
+            shared_bytes: below.shared + files.common_bytes(common, below.base),
+            private_bytes: below.private + files.own_bytes(common),
             reclaimable_bytes: match lock::look(&dir).is_ok_and(|seen| seen.held) {
                 // What it owns is not all in the file while it runs.
                 true => 0,
@@ -132,6 +134,21 @@ impl Store {
         };
         Line { kind: Kind::Vm, name: Some(row.name.to_string()), account }
     }
+}
+
+fn image_line(row: &ImageRow, files: &Files, common: &Common) -> Line {
+    let all = files.bytes();
+    let account = match row.clones {
+        0 => {
+            let own = files.own_bytes(common);
+            let shared_bytes = all - own;
+            let (private_bytes, reclaimable_bytes) = (own, own);
+            Account { shared_bytes, private_bytes, reclaimable_bytes, ..Account::default() }
+        }
+        _ => Account { shared_bytes: all, ..Account::default() },
+    };
+    let account = Account { virtual_bytes: row.size, ..account };
+    Line { kind: Kind::Image, name: Some(row.name.to_string()), account }
 }
 
 impl Layers {
@@ -157,6 +174,21 @@ impl Layers {
         below.chain(vm.parent).find(|uuid| !self.rows.contains_key(uuid))
     }
 
+    /// What a VM needs of them, and of the bases.
+    fn of<'a>(
+        &self,
+        vm: &VmRow,
+        needs: &BTreeSet<Uuid>,
+        bases: &BTreeMap<Uuid, &'a Files>,
+    ) -> Below<'a> {
+        let sum = |shared: bool| -> u64 {
+            let wanted = needs.iter().filter(|uuid| self.is_shared(uuid) == shared);
+            wanted.filter_map(|uuid| self.bytes.get(uuid)).sum()
+        };
+        let base = self.base_of(vm, needs).and_then(|base| bases.get(&base).copied());
+        Below { base, shared: sum(true), private: sum(false) }
+    }
+
     fn is_shared(&self, uuid: &Uuid) -> bool {
         self.needed.get(uuid).is_some_and(|&vms| vms > 1)
     }
@@ -169,15 +201,18 @@ impl Layers {
 }
 
 /// All of it, what is shared counted once.
-fn total(lines: &[Line], layers: &Layers) -> Line {
-    let of = |kind: Kind| lines.iter().filter(move |line| line.kind == kind);
+fn total(lines: &[Line], images: &[ImageRow], dirs: &Directories, layers: &Layers) -> Line {
+    let sum = |of: fn(&Account) -> u64| lines.iter().map(|line| of(&line.account)).sum();
+    let vms = lines.iter().filter(|line| line.kind == Kind::Vm);
+    let cloned = images.iter().zip(&dirs.images).filter(|(row, _)| row.clones > 0);
+    let whole = cloned.map(|(_, files)| files);
     let shared = layers.bytes.iter().filter(|(uuid, _)| layers.is_shared(uuid));
     let account = Account {
-        virtual_bytes: of(Kind::Vm).map(|line| line.account.virtual_bytes).sum(),
-        shared_bytes: of(Kind::Image).map(|line| line.account.shared_bytes).sum::<u64>()
+        virtual_bytes: vms.map(|line| line.account.virtual_bytes).sum(),
+        shared_bytes: dirs.common.bytes(whole, dirs.images.iter().chain(&dirs.vms))
             + shared.map(|(_, bytes)| bytes).sum::<u64>(),
-        private_bytes: lines.iter().map(|line| line.account.private_bytes).sum(),
-        reclaimable_bytes: lines.iter().map(|line| line.account.reclaimable_bytes).sum(),
+        private_bytes: sum(|account| account.private_bytes),
+        reclaimable_bytes: sum(|account| account.reclaimable_bytes),
     };
     Line { kind: Kind::Total, name: None, account }
 }
@@ -189,18 +224,4 @@ fn not_owned(delta: &blockdev::delta::Info) -> u64 {
     let owned = delta.owned_blocks.saturating_mul(4096);
     let rest = delta.bytes_on_disk.saturating_sub(owned);
     if rest > OVERHEAD { rest } else { 0 }
-}
-
-/// What the files in a directory take. Those with another name elsewhere count there.
-fn directory_bytes(dir: &Path) -> u64 {
-    let shared =
-        |name: &std::ffi::OsStr| [image::KERNEL, image::INITRD].iter().any(|file| name == *file);
-    let bytes = |entry: std::fs::DirEntry| {
-        // Not the entry's own: a delta's may be a link to where it is.
-        let found = entry.path().metadata().ok()?;
-        let elsewhere = found.nlink() > 1 && shared(&entry.file_name());
-        (!elsewhere).then_some(found.blocks() * 512)
-    };
-    let entries = std::fs::read_dir(dir).into_iter().flatten();
-    entries.filter_map(|entry| bytes(entry.ok()?)).sum()
 }

@@ -136,6 +136,29 @@ fn two_who_copy_one_image_at_once_get_different_names() {
 }
 
 #[test]
+fn a_kernel_that_several_have_is_counted_once_whoever_has_it() {
+    let store = tiny();
+    let kernel = fs::metadata(store.folder().join("kernel")).expect("a kernel").blocks() * 512;
+    let [shared, private] = ["shared_bytes", "private_bytes"];
+    let line = |name: &str, key: &str| json(&store, ["df", name])[0][key].as_u64().expect("bytes");
+    let total = |key: &str| {
+        let lines = json(&store, ["df"]);
+        lines.as_array().and_then(|all| all.last()?[key].as_u64()).expect("bytes")
+    };
+    store.ok(["clone", "--full", "tiny", "one"]);
+    let alone = line("one", private);
+    assert_eq!(line("one", shared), kernel, "its image has it, too");
+    assert_eq!((line("tiny", shared), total(shared)), (kernel, kernel));
+    store.ok(["clone", "one", "two"]);
+    store.ok(["promote", "two"]);
+    store.ok(["image", "rm", "tiny"]);
+    assert_eq!((line("one", shared), line("two", shared), total(shared)), (kernel, kernel, kernel));
+    store.ok(["rm", "two"]);
+    assert_eq!((line("one", shared), total(shared)), (0, 0));
+    assert!(line("one", private) >= alone + kernel);
+}
+
+#[test]
 fn a_full_clone_travels_without_its_kernel() {
     if !kvm("export of a full clone") {
         return;
