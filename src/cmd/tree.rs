@@ -1,6 +1,6 @@
 //! `tree`: what stands on what, from images over snapshots to VMs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -10,6 +10,7 @@ use super::App;
 use super::ls::{self, View};
 use crate::output::table::{self, Align, Cell};
 use crate::output::{self, Style, human};
+use crate::store::discard::Cascade;
 use crate::store::inventory::{ImageRow, LayerRow};
 use crate::store::lineage::{Child, Lineage};
 use crate::store::{Name, Store, Timestamp, layer};
@@ -63,8 +64,10 @@ pub fn tree(app: &App, name: Option<&Name>) -> Result<()> {
     if let Some(name) = name {
         let shown = store.cascade(std::slice::from_ref(name))?;
         branches.retain_mut(|branch| {
-            branch.clones.retain(|clone| shown.vms.contains(&clone.name));
             let whole = branch.image.as_ref().is_some_and(|image| image.name == *name);
+            if !whole {
+                branch.prune(&lineage, &shown);
+            }
             whole || !branch.clones.is_empty()
         });
     }
@@ -97,6 +100,27 @@ fn grow(store: &Store, lineage: &Lineage, views: Vec<View>) -> Result<Vec<Branch
         branches.push(without);
     }
     Ok(branches)
+}
+
+impl Branch {
+    /// Leaves what is shown, its snapshots, and what those stand on.
+    fn prune(&mut self, lineage: &Lineage, shown: &Cascade) {
+        self.clones.retain(|clone| shown.vms.contains(&clone.name));
+        let is_shown = |vm: &String| self.clones.iter().any(|clone| clone.id == *vm);
+        let own = self.layers.iter().map(|layer| layer.uuid).filter(|uuid| {
+            lineage.layer(*uuid).and_then(|row| row.vm.as_ref()).is_some_and(is_shown)
+        });
+        let others = shown.snapshots.iter().map(|snapshot| snapshot.uuid);
+        let below = |uuid: &Uuid| lineage.layer(*uuid).and_then(|row| row.parent);
+        let on = self.clones.iter().filter_map(|clone| clone.stands_on);
+        let kept: BTreeSet<Uuid> = on
+            .chain(own)
+            .chain(others)
+            .flat_map(|uuid| std::iter::successors(Some(uuid), below))
+            .collect();
+        self.layers.retain(|layer| kept.contains(&layer.uuid));
+        self.roots.retain(|root| kept.contains(root));
+    }
 }
 
 /// Whether a VM stands on this layer, however many are between them.
@@ -221,7 +245,7 @@ impl<'a> Painter<'a> {
     /// What stands on a layer and is of this branch.
     fn on(&self, below: Uuid) -> Vec<Child> {
         let shown = |child: &&Child| match child {
-            Child::Layer(_) => true,
+            Child::Layer(uuid) => self.layers.contains_key(uuid),
             Child::Vm(name) => self.clones.contains_key(name),
         };
         self.lineage.children(below).iter().filter(shown).cloned().collect()

@@ -114,6 +114,30 @@ fn the_tree_shows_clones_under_their_image() {
 }
 
 #[test]
+fn the_tree_of_a_vm_shows_nobody_elses_snapshots() {
+    let store = tiny();
+    store.ok(["clone", "tiny", "-n", "2", "web"]);
+    for name in ["web-1", "web-2"] {
+        store.ok(["snapshot", "create", name, "s1"]);
+        store.ok(["snapshot", "create", name, "s2"]);
+        store.ok(["snapshot", "revert", name, "s1"]);
+    }
+    let tree = store.ok(["tree", "web-1"]);
+    assert!(tree.contains("web-1@s1") && tree.contains("web-1@s2"), "{tree}");
+    assert!(!tree.contains("web-2"), "{tree}");
+    let labels = |args: [&str; 2]| -> Vec<String> {
+        let layers = json(&store, args)[0]["layers"].clone();
+        let label = |layer: &Value| layer["label"].as_str().expect("a label").to_owned();
+        layers.as_array().expect("a list").iter().map(label).collect()
+    };
+    assert_eq!(labels(["tree", "web-1"]), ["web-1@s1", "web-1@s2"]);
+    assert_eq!(labels(["tree", "tiny"]).len(), 4);
+    store.ok(["clone", "web-2@s2", "copy"]);
+    assert_eq!(labels(["tree", "copy"]), ["web-2@s1", "web-2@s2"]);
+    assert_eq!(labels(["tree", "web-2"]), ["web-2@s1", "web-2@s2"]);
+}
+
+#[test]
 fn the_tree_of_a_vm_shows_who_stands_on_it() {
     let store = tiny();
     store.ok(["clone", "tiny", "web"]);
