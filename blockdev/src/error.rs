@@ -334,7 +334,7 @@ impl Error {
             Error::Changing { .. } => "wait for it to end",
             Error::Frozen { .. } => "make a new delta on it",
             Error::BaseChanged { .. } => {
-                "verify the image; when its content is still right, import it again from a copy"
+                "verify the image: when its content is still right, it can be used again"
             }
             Error::Failed { .. } => "look at the host's disk, then start the machine again",
             _ if self.kind() == ErrorKind::NoSpace => "make room on that filesystem",

@@ -90,7 +90,7 @@ fn inspect(app: &App, names: &[Name]) -> Result<()> {
 }
 
 fn verify(app: &App, names: &[Name]) -> Result<()> {
-    let store = app.store()?;
+    let mut store = app.store()?;
     let mut records: Vec<Record> = Vec::new();
     let result = each(names, |name| {
         let bar = progress::bytes(format!("verifying {name}"), app.quiet);
@@ -99,6 +99,7 @@ fn verify(app: &App, names: &[Name]) -> Result<()> {
             bar.set_position(done);
         });
         bar.finish_and_clear();
+        let verified = verified.and_then(|image| store.adopt_base(&image).map(|()| image));
         let image = verified.with_context(|| format!("cannot verify image {name}"))?;
         match app.style {
             Style::Table => {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use blockdev::ErrorKind;
 use blockdev::base::{Base, Digest, Identity};
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,7 @@ use super::fault;
 use super::inventory::Place;
 use super::layer::Alone;
 use super::name::Name;
-use super::paths::{load, refuse_missing, sync_dir};
+use super::paths::{load, refuse_missing, sync_dir, update};
 use super::reserve::Reserve;
 use super::sound::{self, Sound};
 use super::time::Timestamp;
@@ -30,6 +31,9 @@ pub const BASE: &str = "base";
 pub(super) const KERNEL: &str = "kernel";
 pub(super) const INITRD: &str = "initrd";
 pub(super) const RECORD: &str = "image.toml";
+
+/// What to do about files that are not what was imported.
+const IMPORT_AGAIN: &str = "import it again, under another name";
 
 /// Told bytes done and bytes in all, while something long is read.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
@@ -141,16 +145,15 @@ impl Store {
         Ok(Image { dir, record })
     }
 
-    /// Reads everything an image holds and compares it with what was imported.
+    /// Reads everything an image holds and compares it with what was imported. What comes back has
+    /// the times and the inode that its base has now, be that a faithful copy.
     ///
     /// # Errors
     /// Something changed, is missing or cannot be read.
     pub fn verify_image(&self, name: &Name, progress: Progress<'_>) -> Result<Image> {
         let image = self.image(name)?;
         let record = &image.record;
-        let base = image.dir.join(BASE);
-        let digest = blockdev::base::digest(&base, progress)?;
-        expect_digest(&base, &digest, &record.base.digest)?;
+        let found = blockdev::base::verify(&image.base(), progress).map_err(of_base)?;
         let files = [(image.kernel(), &record.kernel), (image.initrd(), &record.initrd)];
         for (file, recorded) in files {
             if let (Some(file), Some(recorded)) = (file, recorded) {
@@ -158,7 +161,24 @@ impl Store {
                 expect_digest(&file, &digest, recorded)?;
             }
         }
-        Ok(image)
+        let record = Record { base: found, ..image.record };
+        Ok(Image { record, ..image })
+    }
+
+    /// Has an image that was verified be used again, where its base is not the file it was: in a
+    /// store that was moved, or came back from a backup.
+    ///
+    /// # Errors
+    /// Its record cannot be read or written.
+    pub fn adopt_base(&mut self, verified: &Image) -> Result<()> {
+        let path = verified.dir.join(RECORD);
+        let base = &verified.record.base;
+        if load::<Record>(&path)?.base == *base {
+            return Ok(());
+        }
+        let _change = self.inventory.change()?;
+        update(&path, &Record { base: base.clone(), ..load(&path)? })?;
+        sync_dir(&verified.dir)
     }
 
     /// Removes an image nobody stands on.
@@ -201,6 +221,14 @@ impl Store {
     }
 }
 
+/// Says what to do about a base that is another one.
+fn of_base(error: blockdev::Error) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::Integrity => Failure::new(Code::Integrity, error).hint(IMPORT_AGAIN).into(),
+        _ => error.into(),
+    }
+}
+
 fn expect_digest(file: &Path, found: &str, recorded: &str) -> Result<()> {
     if found == recorded {
         return Ok(());
@@ -209,5 +237,5 @@ fn expect_digest(file: &Path, found: &str, recorded: &str) -> Result<()> {
         "{} changed since it was imported: its digest is {found}, was {recorded}",
         file.display()
     );
-    Err(Failure::new(Code::Integrity, what).hint("import it again, under another name").into())
+    Err(Failure::new(Code::Integrity, what).hint(IMPORT_AGAIN).into())
 }

@@ -4,8 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::process::Command;
 
-use crate::common::store::Store;
+use crate::common::store::{Store, ends};
 use crate::support::{
     BASE_BYTES, Tmpfs, assert_tidy, base_file, fails, json, refuses, root, text, tiny,
 };
@@ -47,7 +48,27 @@ fn a_base_that_changed_is_found_by_verify() {
     fs::set_permissions(&base, fs::Permissions::from_mode(0o644)).expect("permissions");
     let mut file = fs::File::options().write(true).open(&base).expect("a base");
     file.write_all(b"x").expect("written");
-    refuses(&store, 5, ["image", "verify", "tiny"], "changed since it was imported");
+    let said = fails(5, store.command(["image", "verify", "tiny"]));
+    assert!(said.contains("changed since it was imported: its digest was"), "{said}");
+    assert!(said.contains("try: import it again, under another name"), "{said}");
+}
+
+#[test]
+fn in_a_store_that_was_moved_an_image_is_used_again_once_it_is_verified() {
+    let (one, other) = (tiny(), Store::new());
+    one.ok(["clone", "tiny", "web"]);
+    let root = |store: &Store| store.folder().join("root");
+    let copied = Command::new("cp").arg("-a").args([root(&one), root(&other)]).status();
+    assert!(copied.expect("coreutils are there").success());
+    let said = fails(5, other.command(["clone", "--full", "tiny"]));
+    assert!(said.contains("changed since it was imported: its inode number"), "{said}");
+    assert!(said.contains("try: verify the image: when its content is still right"), "{said}");
+    ends(5, other.command(["check", "web"]));
+    other.ok(["image", "verify", "tiny"]);
+    other.ok(["check", "web", "tiny"]);
+    other.ok(["clone", "--full", "tiny"]);
+    one.ok(["check", "web", "tiny"]);
+    assert_tidy(&other);
 }
 
 #[test]
