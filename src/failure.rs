@@ -110,6 +110,18 @@ pub fn all(mut errors: Vec<anyhow::Error>) -> anyhow::Result<()> {
     }
 }
 
+/// As many names as a message holds.
+pub const FEW: usize = 8;
+
+/// Names for a message: all where they are few, else the first and how many more there are.
+pub fn few<T: Display>(names: &[T]) -> String {
+    let all = names.iter().take(FEW).map(T::to_string).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(FEW) {
+        0 => all,
+        more => format!("{all} and {more} more"),
+    }
+}
+
 /// The process's stdout was closed by its reader: the end of the work, not a failure.
 #[derive(Debug)]
 pub struct StdoutClosed;
@@ -212,7 +224,9 @@ fn is_read_only(link: &(dyn std::error::Error + 'static)) -> bool {
 /// files of strangers are quoted in it, and called as they like.
 pub fn text(error: &anyhow::Error) -> String {
     let mut text = String::new();
-    for link in error.chain().map(|link| output::harmless(&link.to_string())) {
+    // What SQLite has for a number, its parent says in words.
+    let links = error.chain().filter(|link| !link.is::<rusqlite::ffi::Error>());
+    for link in links.map(|link| output::harmless(&link.to_string())) {
         if text.ends_with(&link) {
             continue;
         }
@@ -325,6 +339,14 @@ mod tests {
     fn what_a_stranger_wrote_does_nothing_to_the_terminal() {
         let error = anyhow::anyhow!("unknown field `\x1b]0;owned\x07`\r").context("a\tb\nc");
         assert_eq!(text(&error), "a\tb\nc: unknown field `\\u{1b}]0;owned\\u{7}`\\r");
+    }
+
+    #[test]
+    fn of_many_names_the_first_and_the_number_of_the_rest_are_said() {
+        let names: Vec<u32> = (1..=1000).collect();
+        assert_eq!(few(&names[..3]), "1, 2, 3");
+        assert_eq!(few(&names[..8]), "1, 2, 3, 4, 5, 6, 7, 8");
+        assert_eq!(few(&names), "1, 2, 3, 4, 5, 6, 7, 8 and 992 more");
     }
 
     #[test]

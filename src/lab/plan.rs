@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::file::Group;
 use super::roster::{Member, Origin, Roster};
 use super::{GROUP, LAB, Lab};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::monitor::Report;
 use crate::output::human;
 use crate::store::Name;
@@ -173,7 +173,7 @@ fn taken(lab: &Lab, roster: &Roster) -> Failure {
     let names: Vec<_> =
         roster.foreign.iter().map(|(name, what)| format!("{name} ({what})")).collect();
     let what =
-        format!("these names are taken, and not by the lab {}: {}", lab.name, names.join(", "));
+        format!("these names are taken, and not by the lab {}: {}", lab.name, failure::few(&names));
     Failure::in_use(what).hint("other names in the lab's file, or offshoot rename")
 }
 

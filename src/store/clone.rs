@@ -23,6 +23,9 @@ use super::vm::{Boot, Record, Vm};
 use super::writer::Writer;
 use crate::failure::Failure;
 
+/// The longest disk, bytes, as [`blockdev`] has it.
+const LARGEST: u64 = 64 << 40;
+
 /// `IMAGE`, `VM` or `VM@SNAPSHOT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -266,8 +269,16 @@ pub(super) fn disk_size(least: u64, asked: Option<u64>) -> Result<u64> {
         let what = format!("a disk of {size} bytes is smaller than its source's {least}");
         return Err(Failure::usage(what).hint(format!("--disk-size {least}, or more")).into());
     }
-    size.checked_next_multiple_of(512)
-        .ok_or_else(|| Failure::usage(format!("a disk of {size} bytes is too large")).into())
+    Ok(whole_sectors(size)?)
+}
+
+/// The length of a disk that is to have at least `size` bytes.
+pub(super) fn whole_sectors(size: u64) -> Result<u64, Failure> {
+    match size.checked_next_multiple_of(512) {
+        Some(0) => Err(Failure::usage("a disk has at least one sector of 512 bytes")),
+        Some(size) if size <= LARGEST => Ok(size),
+        _ => Err(Failure::usage(format!("a disk of {size} bytes is too large: 64T is the most"))),
+    }
 }
 
 #[cfg(test)]

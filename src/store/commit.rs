@@ -20,7 +20,7 @@ use super::layer::{Alone, Layer, Merging};
 use super::remove::is_open;
 use super::vm::Vm;
 use super::writer::Writer;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 
 impl Store {
     /// Merges what a VM has written into the snapshot it stands on, which nobody else may need.
@@ -127,8 +127,9 @@ impl Store {
             return Ok(());
         }
         let label = lineage.label(layer.heading.uuid);
-        let what = format!("others stand on {label}: {}", others.join(", "));
-        Err(Failure::in_use(what).hint(format!("offshoot flatten {}", others.join(" "))).into())
+        let what = format!("others stand on {label}: {}", failure::few(&others));
+        let hint = "offshoot flatten, or rm, each of them; of a snapshot, its VM";
+        Err(Failure::in_use(what).hint(hint).into())
     }
 
     /// That nobody reads a layer, before anything is frozen to be merged into it. The monitor of a VM that

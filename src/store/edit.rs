@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::events::{self, Event};
 use super::inventory::{Change, Place};
+use super::layer::Alone;
 use super::name::Name;
 use super::paths::{Paths, load, refuse_missing, sync_dir, update};
 use super::vm::{self, Vm};
@@ -146,10 +147,12 @@ impl Store {
     }
 
     /// Protects an image or a VM, or does so no longer; the latter even where its record is lost.
+    /// Whoever is taking it back or removing it meanwhile is done before.
     ///
     /// # Errors
     /// There is none, or its record cannot be read or written.
     pub fn protect(&mut self, name: &Name, protected: bool) -> Result<()> {
+        let _alone = Alone::enter(&self.paths)?;
         let place = self.inventory.find(name)?;
         if !protected && Record::load(&self.paths, &place).is_err() {
             let change = self.inventory.change()?;

@@ -18,7 +18,7 @@ use super::name::Name;
 use super::paths::update;
 use super::vm::Vm;
 use super::writer::Writer;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 
 impl Store {
     /// Removes a snapshot. The one VM or snapshot that stands on it, if one does, is given what it
@@ -46,7 +46,7 @@ impl Store {
             [child] => self.lift(row.uuid, child, writer, watch)?,
             several => {
                 let list: Vec<_> = several.iter().map(|child| lineage.label_of(child)).collect();
-                let what = format!("several stand on it: {}", list.join(", "));
+                let what = format!("several stand on it: {}", failure::few(&list));
                 let hint = "remove or flatten all of them but one";
                 return Err(Failure::in_use(what).hint(hint).into());
             }

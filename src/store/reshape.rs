@@ -10,6 +10,7 @@ use blockdev::{Pace, Stack, StackSpec};
 use vmm::layers::Operation;
 
 use super::Store;
+use super::clone::whole_sectors;
 use super::fault;
 use super::image::Image;
 use super::layer::Alone;
@@ -120,10 +121,8 @@ impl Store {
     /// # Errors
     /// It would become shorter and not `shrink`, or while a guest runs; or the size cannot be.
     pub fn resize(&mut self, vm: &Vm, writer: &Writer, size: u64, shrink: bool) -> Result<()> {
+        let size = whole_sectors(size)?;
         self.settled(vm, writer)?;
-        let size = size
-            .checked_next_multiple_of(512)
-            .ok_or_else(|| Failure::usage(format!("a disk of {size} bytes is too large")))?;
         let now = vm.heading()?.size;
         if size < now && !shrink {
             let what = format!("its disk of {now} bytes would lose what is behind {size}");

@@ -123,8 +123,8 @@ impl Store {
         to: &Name,
         since: Since,
     ) -> Result<Option<Taken>> {
-        self.refuse_protected(&vm.record.name)?;
         let alone = Alone::enter(&self.paths)?;
+        self.refuse_protected(&vm.record.name)?;
         self.settle(&alone, vm, writer)?;
         let layer = self.layer(self.snapshot(vm, to)?.uuid)?;
         layer.as_parent()?;

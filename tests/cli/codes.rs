@@ -122,6 +122,32 @@ fn what_is_taken_or_needed_ends_with_4_and_names_who_needs_it() {
 }
 
 #[test]
+fn of_many_dependents_the_first_are_named_and_the_rest_counted() {
+    let store = tiny();
+    store.ok(["clone", "tiny", "web-{n:04}", "-n", "1000"]);
+    let said = fails(4, store.command(["image", "rm", "tiny"]));
+    assert!(said.contains("these VMs stand on it: web-0001, web-0002, "), "{said}");
+    assert!(said.contains(" and 992 more\n"), "{said}");
+    assert!(said.contains("try: offshoot tree tiny lists them, or offshoot rm --cascade tiny\n"));
+    assert!(said.len() < 400, "{said}");
+}
+
+#[test]
+fn a_disk_of_an_impossible_size_ends_with_2() {
+    let store = tiny();
+    store.ok(["clone", "tiny", "web"]);
+    for size in ["65T", "8E", "18446744073709551615"] {
+        for command in [&["resize", "web", size][..], &["clone", "tiny", "--disk-size", size]] {
+            let said = fails(2, store.command(command));
+            assert!(said.contains("is too large: 64T is the most"), "{command:?}: {said}");
+        }
+    }
+    let said = fails(2, store.command(["resize", "web", "0", "--force"]));
+    assert!(said.contains("at least one sector"), "{said}");
+    assert_tidy(&store);
+}
+
+#[test]
 fn a_running_vm_ends_what_needs_it_stopped_with_4() {
     if !kvm("verbs that need a stopped VM") {
         return;

@@ -133,6 +133,24 @@ fn a_running_vm_is_renamed_described_and_protected_and_goes_on() {
 }
 
 #[test]
+fn what_is_protected_stays_as_it_is_from_then_on() {
+    let store = web();
+    // Whoever takes something back holds this from the check to the end.
+    let layers = fs::File::open(store.folder().join("root/layers")).expect("a store");
+    rustix::fs::flock(&layers, rustix::fs::FlockOperation::LockExclusive).expect("locked");
+    let mut protect = store.command(["protect", "web"]).spawn().expect("it starts");
+    let waits = format!("-> FLOCK  ADVISORY  WRITE {} ", protect.id());
+    while !fs::read_to_string("/proc/locks").expect("proc").contains(&waits) {
+        assert!(protect.try_wait().expect("a child").is_none(), "it did not wait");
+        std::thread::yield_now();
+    }
+    assert_eq!(store.inspect("web")["vm"]["protected"], false);
+    drop(layers);
+    assert!(protect.wait().expect("it ended").success());
+    refuses(&store, 4, ["reset", "web"], "it is protected");
+}
+
+#[test]
 fn many_who_label_one_vm_at_once_all_succeed() {
     let store = web();
     std::thread::scope(|scope| {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::args;
 use crate::cmd::{App, ls};
-use crate::failure::{Code, Failure};
+use crate::failure::{self, Code, Failure};
 use crate::output::table::{self, Align, Cell};
 use crate::output::{self, Style, human};
 use crate::store::discard::Cascade;
@@ -47,14 +47,14 @@ fn remove(app: &App, args: &args::Rm, names: &str) -> Result<Cascade> {
 /// Refuses to go on where one of them runs or is protected; all such are named.
 fn refuse_some(store: &Store, all: &Cascade, views: &[ls::View]) -> Result<()> {
     let live = |view: &&ls::View| {
-        matches!(view.state, "starting" | "running" | "paused" | "serving" | "reading")
+        matches!(view.state, "starting" | "busy" | "running" | "paused" | "serving" | "reading")
     };
     let going = views.iter().filter(|view| all.vms.contains(&view.name));
     let live: Vec<_> = going.filter(live).map(|view| view.name.as_str()).collect();
     ensure!(
         live.is_empty(),
-        Failure::in_use(format!("these run: {}", live.join(", ")))
-            .hint(format!("offshoot stop {}", live.join(" ")))
+        Failure::in_use(format!("these run: {}", failure::few(&live)))
+            .hint(for_each("offshoot stop", &live))
     );
     let kept = all.snapshots.iter().map(|snapshot| &snapshot.vm);
     let every = all.images.iter().chain(&all.vms).chain(kept);
@@ -62,10 +62,18 @@ fn refuse_some(store: &Store, all: &Cascade, views: &[ls::View]) -> Result<()> {
         every.filter(|name| store.refuse_protected(name).is_err()).map(Name::as_str).collect();
     ensure!(
         protected.is_empty(),
-        Failure::in_use(format!("these are protected: {}", protected.join(", ")))
-            .hint(format!("offshoot protect --off {}", protected.join(" ")))
+        Failure::in_use(format!("these are protected: {}", failure::few(&protected)))
+            .hint(for_each("offshoot protect --off", &protected))
     );
     Ok(())
+}
+
+/// A command for all of these, where they are few.
+fn for_each(command: &str, names: &[&str]) -> String {
+    match names.len() {
+        ..=failure::FEW => format!("{command} {}", names.join(" ")),
+        _ => format!("{command} each of them; offshoot ls shows which"),
+    }
 }
 
 fn confirm(all: &Cascade, names: &str) -> Result<()> {

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, Transaction};
 use uuid::Uuid;
 
 use super::{refuse_taken, signed};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::store::image;
 use crate::store::name::Name;
 use crate::store::vm;
@@ -165,13 +165,13 @@ impl<'a> Change<'a> {
     pub fn delete_image(&self, name: &Name) -> Result<()> {
         let dependents = self.dependents(name)?;
         if !dependents.is_empty() {
-            let list = dependents.join(", ");
-            return Err(Failure::in_use(format!("these VMs stand on it: {list}"))
-                .hint(format!(
-                    "offshoot rm {list}, or offshoot rm --cascade {name}",
-                    list = dependents.join(" ")
-                ))
-                .into());
+            let what = format!("these VMs stand on it: {}", failure::few(&dependents));
+            let hint = match dependents.len() {
+                ..=failure::FEW => format!("offshoot rm {}", dependents.join(" ")),
+                _ => format!("offshoot tree {name} lists them"),
+            };
+            let all = format!("offshoot rm --cascade {name}");
+            return Err(Failure::in_use(what).hint(hint).or_hint(all).into());
         }
         self.refuse_layers_on(name)?;
         let sql = "DELETE FROM image WHERE name = ?1 RETURNING base";

@@ -4,8 +4,10 @@ use anyhow::Result;
 use rusqlite::{OptionalExtension, Row};
 use uuid::Uuid;
 
-use super::{Change, Inventory, maybe_name, maybe_uuid, name, signed, unsigned, uuid};
-use crate::failure::Failure;
+use super::{
+    Change, Inventory, digest, maybe_id, maybe_name, maybe_uuid, name, signed, unsigned, uuid,
+};
+use crate::failure::{self, Failure};
 use crate::store::layer;
 use crate::store::name::Name;
 use crate::store::time::Timestamp;
@@ -102,7 +104,7 @@ impl Inventory {
     /// The database cannot be read. That there is none is `None`.
     pub fn image_on(&self, base: Uuid) -> Result<Option<String>> {
         let sql = "SELECT digest FROM image JOIN layer ON layer.id = base WHERE uuid = ?1";
-        Ok(self.db.query_row(sql, [base.to_string()], |row| row.get(0)).optional()?)
+        Ok(self.db.query_row(sql, [base.to_string()], |row| digest(row, 0)).optional()?)
     }
 }
 
@@ -179,7 +181,7 @@ impl Change<'_> {
         if layers.is_empty() {
             return Ok(());
         }
-        let what = format!("these layers stand on it: {}", layers.join(", "));
+        let what = format!("these layers stand on it: {}", failure::few(&layers));
         Err(Failure::in_use(what).hint("offshoot tree; offshoot snapshot rm").into())
     }
 }
@@ -189,7 +191,7 @@ fn layer_row(row: &Row<'_>) -> rusqlite::Result<LayerRow> {
         uuid: uuid(row, 0)?,
         parent: maybe_uuid(row, 1)?,
         size: unsigned(row, 2)?,
-        vm: row.get(3)?,
+        vm: maybe_id(row, 3)?,
         origin: name(row, 4)?,
         name: maybe_name(row, 5)?,
         notes: row.get(6)?,
