@@ -4,12 +4,12 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{App, ls};
+use super::App;
 use crate::args;
 use crate::output::{self, Style, human};
 use crate::store::inventory::LayerRow;
 use crate::store::lineage::label;
-use crate::store::{Away, Store, layer};
+use crate::store::{Away, Store};
 
 /// The keys are stable.
 #[derive(Serialize)]
@@ -56,8 +56,8 @@ fn total(views: &[View], dry_run: bool) -> String {
 
 impl View {
     fn of(store: &Store, row: &LayerRow) -> View {
-        let delta = store.paths.layer(row.uuid).join(layer::DELTA);
-        View { layer: row.uuid, label: label(row), own_bytes: ls::bytes_on_disk(&delta) }
+        let own_bytes = store.layer_bytes(row.uuid);
+        View { layer: row.uuid, label: label(row), own_bytes }
     }
 
     fn name(&self) -> String {

@@ -89,7 +89,7 @@ impl Store {
     pub fn accounts(&self) -> Result<Vec<Line>> {
         let (images, vms) = (self.inventory.images()?, self.inventory.vms()?);
         let rows = self.inventory.layers()?;
-        let bytes = |row: &LayerRow| (row.uuid, Files::of(&self.paths.layer(row.uuid)).bytes());
+        let bytes = |row: &LayerRow| (row.uuid, self.layer_bytes(row.uuid));
         let bytes = rows.iter().map(bytes).collect();
         let rows = rows.into_iter().map(|row| (row.uuid, row)).collect();
         let mut layers = Layers { rows, bytes, needed: BTreeMap::new() };
@@ -109,6 +109,11 @@ impl Store {
         lines.push(Line { kind: Kind::Unneeded, name: None, account: unneeded });
         lines.push(total(&lines, &images, &dirs, &layers));
         Ok(lines)
+    }
+
+    /// What a frozen layer takes, with its record and its owner map.
+    pub fn layer_bytes(&self, layer: Uuid) -> u64 {
+        Files::of(&self.paths.layer(layer)).bytes()
     }
 
     fn directories(&self, images: &[ImageRow], vms: &[VmRow]) -> Directories {
