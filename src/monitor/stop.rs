@@ -115,8 +115,7 @@ pub fn shut_down(dir: &Path, patience: Duration) -> Result<()> {
         }
         state => return Err(nothing_to_stop(&state)),
     };
-    let pressed = client(&holder, ANSWER).power_button();
-    if pressed.is_ok() && wait(dir, Some(Instant::now() + patience))? {
+    if press(dir, &holder)? && wait(dir, Some(Instant::now() + patience))? {
         return Ok(());
     }
     match kill(dir) {
@@ -124,6 +123,19 @@ pub fn shut_down(dir: &Path, patience: Duration) -> Result<()> {
         Err(_) if !State::of(dir)?.is_live() => Ok(()),
         result => result,
     }
+}
+
+/// Presses the power button: by a signal where nobody answers on the sockets, which go with the
+/// directory they are in when a user logs out. Whether that can have reached the guest.
+fn press(dir: &Path, holder: &Holder) -> Result<bool> {
+    match client(holder, ANSWER).power_button() {
+        Ok(()) => return Ok(true),
+        Err(error) if !has_hung_up(&error) => return Ok(false),
+        Err(_) => {}
+    }
+    let process = open(dir, holder)?;
+    let pressed = process.map(|it| rustix::process::pidfd_send_signal(it, Signal::TERM));
+    Ok(pressed.is_none_or(|pressed| pressed.is_ok()))
 }
 
 /// Ends the VM at once: asks its monitor to stop, which records the end, and kills the monitor
@@ -220,6 +232,7 @@ fn nothing_to_stop(state: &State) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
+    use std::os::unix::process::ExitStatusExt;
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -253,6 +266,25 @@ mod tests {
             drop((monitor.stdin.take(), lock));
             assert!(monitor.wait().expect("it ended").success(), "it was killed");
             killer.join().expect("no panic").expect("it ended");
+        });
+    }
+
+    #[test]
+    fn a_monitor_whose_sockets_are_gone_is_told_by_a_signal() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut monitor = Command::new("cat").stdin(Stdio::piped()).spawn().expect("it starts");
+        let holder = Holder {
+            pid: monitor.id(),
+            ..Holder::this_process(Phase::Running, dir.path().join("gone"))
+        };
+        let mut lock = Lock::take(dir.path()).expect("it is free");
+        lock.sign(&holder).expect("signed");
+        std::thread::scope(|scope| {
+            let stopper = scope.spawn(|| shut_down(dir.path(), Duration::from_secs(60)));
+            let ended = monitor.wait().expect("it ended");
+            drop(lock);
+            assert_eq!(ended.signal(), Some(Signal::TERM.as_raw()), "it was killed");
+            stopper.join().expect("no panic").expect("it ended");
         });
     }
 
