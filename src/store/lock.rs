@@ -19,6 +19,8 @@ use crate::failure::Failure;
 
 /// The lock's name in a VM's directory.
 const FILE: &str = "lock";
+/// How often a lock is looked at that changes hands each time.
+const GLANCES: u32 = 100;
 /// More than any signature has bytes.
 const LONGEST: u64 = 4096;
 
@@ -178,7 +180,7 @@ fn in_use(by: &Seen) -> anyhow::Error {
 pub struct Seen {
     /// Whether somebody holds it.
     pub held: bool,
-    /// Who signed last; `None` where nobody has, or whoever holds it has not.
+    /// Who signed last; `None` where nobody has, or those who hold it have not.
     pub holder: Option<Holder>,
     /// The process that holds it and has not signed it.
     pub worker: Option<u32>,
@@ -215,12 +217,22 @@ fn open(dir: &Path) -> Result<Option<File>> {
 }
 
 fn see(file: &mut File) -> Result<Seen> {
-    let mut numbers = ofd::numbers(file)?;
-    let alone = ofd::is_held_alone(file)?;
-    let held = alone || !numbers.is_empty();
-    let worker = alone.then(|| numbers.pop()).flatten();
-    let holder = if worker.is_none() { read(file)? } else { None };
-    Ok(Seen { held, holder, worker, readers: if alone { Vec::new() } else { numbers } })
+    for _ in 0..GLANCES {
+        let Some(mut readers) = ofd::numbers(file)? else {
+            let holder = read(file)?;
+            return Ok(Seen { held: true, holder, worker: None, readers: Vec::new() });
+        };
+        let (held, worker) = match (readers.is_empty(), ofd::is_held_alone(file)?) {
+            // Taken between the two questions: whoever did has a number by now.
+            (true, true) => continue,
+            (false, true) => (true, readers.pop()),
+            (empty, false) => (!empty, None),
+        };
+        let readers = if worker.is_some() { Vec::new() } else { readers };
+        let holder = if held { None } else { read(file)? };
+        return Ok(Seen { held, holder, worker, readers });
+    }
+    Ok(Seen { held: true, holder: None, worker: None, readers: Vec::new() })
 }
 
 /// What is written in the file, whole or not at all: it may be read while it is written.
@@ -228,4 +240,30 @@ fn read(file: &mut File) -> Result<Option<Holder>> {
     let mut text = Vec::new();
     file.take(LONGEST).read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn whoever_takes_it_and_gives_it_back_is_never_taken_for_the_last_monitor() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let monitor = Holder::this_process(Phase::Running, dir.path().to_owned());
+        Lock::take(dir.path()).and_then(|mut lock| lock.sign(&monitor)).expect("signed");
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    drop(Lock::take(dir.path()).expect("nobody else wants it"));
+                }
+            });
+            let look = || look(dir.path()).expect("it can be read");
+            let mistaken = (0..20_000).map(|_| look()).find(|it| it.held && it.holder.is_some());
+            done.store(true, Ordering::Relaxed);
+            assert!(mistaken.is_none(), "{mistaken:?}");
+        });
+    }
 }

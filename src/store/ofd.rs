@@ -76,11 +76,12 @@ pub fn show_number(file: &File, number: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// The numbers of the others who have the lock, in order; none where that is hidden.
+/// The numbers of the others who have the lock, in order; `None` where one has it alone and hides
+/// that.
 ///
 /// # Errors
 /// The filesystem has no such locks.
-pub fn numbers(file: &File) -> io::Result<Vec<u32>> {
+pub fn numbers(file: &File) -> io::Result<Option<Vec<u32>>> {
     let (mut found, mut rest) = (Vec::new(), vec![(NUMBERS, END)]);
     while let Some((start, end)) = rest.pop() {
         let mut lock = part(libc::F_RDLCK, start..end);
@@ -88,14 +89,14 @@ pub fn numbers(file: &File) -> io::Result<Vec<u32>> {
         if i32::from(lock.l_type) == libc::F_UNLCK {
             continue;
         }
-        let Ok(number) = u32::try_from(lock.l_start - NUMBERS) else { return Ok(Vec::new()) };
+        let Ok(number) = u32::try_from(lock.l_start - NUMBERS) else { return Ok(None) };
         found.push(number);
         // Any of them may be told first.
         let sides = [(start, lock.l_start), (lock.l_start + 1, end)];
         rest.extend(sides.into_iter().filter(|(start, end)| start < end));
     }
     found.sort_unstable();
-    Ok(found)
+    Ok(Some(found))
 }
 
 /// Whether another open file holds the lock, alone or not.
@@ -157,13 +158,14 @@ mod tests {
             assert!(try_shared(file, *number).expect("lock"));
         }
         let other = open(&dir);
-        assert_eq!(numbers(&other).expect("query"), [1, 7, 8, 100_000, u32::MAX]);
+        let all = Some(vec![1, 7, 8, 100_000, u32::MAX]);
+        assert_eq!(numbers(&other).expect("query"), all);
         assert!(!is_held_alone(&other).expect("query"));
         assert!(!try_shared(&other, 7).expect("lock"), "the number is taken");
         assert!(!try_alone(&other, 9).expect("lock") && is_held(&other).expect("query"));
         drop((files, other));
         let other = open(&dir);
-        assert!(numbers(&other).expect("query").is_empty());
+        assert_eq!(numbers(&other).expect("query"), Some(Vec::new()));
         assert!(try_alone(&other, 9).expect("lock"));
     }
 
@@ -175,12 +177,12 @@ mod tests {
         assert!(!try_shared(&open(&dir), 1).expect("lock"));
         assert!(!try_alone(&open(&dir), 1).expect("lock"));
         let told = || (numbers(&other).expect("query"), is_held_alone(&other).expect("query"));
-        assert_eq!(told(), (vec![5], true));
+        assert_eq!(told(), (Some(vec![5]), true));
         hide_number(&alone).expect("lock");
-        assert_eq!(told(), (vec![], true));
+        assert_eq!(told(), (None, true));
         assert!(!try_alone(&open(&dir), 5).expect("lock"));
         show_number(&alone, 5).expect("lock");
-        assert_eq!(told(), (vec![5], true));
+        assert_eq!(told(), (Some(vec![5]), true));
     }
 
     #[test]
