@@ -35,6 +35,7 @@ fn a_store_that_is_read_only_says_so_and_is_as_it_was() {
         assert!(said.contains("read-only"), "{command:?}: {said}");
         assert!(said.contains("try: ") && said.contains("--root"), "{command:?}: {said}");
     }
+    assert!(store.ok(["doctor"]).contains("; it is read-only\n"));
     mount(&["-o", "remount,rw"], &place);
     assert_eq!(store.ok(["ls", "-q"]), "web\n");
 }

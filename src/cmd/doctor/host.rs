@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use io_uring::IoUring;
-use rustix::fs::{statfs, statvfs};
+use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
 
 use super::Finding;
 use crate::failure::{self, Code};
@@ -55,6 +55,10 @@ pub fn space(root: &Path) -> Finding {
     let free = room.f_bavail.saturating_mul(room.f_frsize);
     let filesystem = filesystem(u64::try_from(kind.f_type).unwrap_or(0));
     let text = format!("{} on {filesystem}, {} free", root.display(), human::bytes(free));
+    if room.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        let text = format!("{text}; it is read-only");
+        return Finding::warning("store", text, "mount it for writing, or --root DIR".into());
+    }
     if free < LITTLE_SPACE {
         return Finding::warning("store", text, "make room, or move it: --root DIR".into());
     }
