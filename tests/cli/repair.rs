@@ -212,10 +212,16 @@ fn what_is_no_vm_is_named_and_left_alone() {
     let stranger = root(&store).join("vms/stranger");
     fs::create_dir(&stranger).expect("made");
     fs::write(stranger.join("notes"), "mine").expect("written");
+    let files = ["vms/a", "images/b", "layers/c"].map(|name| root(&store).join(name));
+    files.iter().for_each(|file| fs::write(file, "mine").expect("written"));
     let output = finish(store.command(["doctor", "--fix"]));
     assert_eq!(output.status.code(), Some(5));
     let report = String::from_utf8(output.stdout).expect("text");
     assert!(report.contains(&format!("{} is of no use as it is", text(&stranger))), "{report}");
+    for file in &files {
+        assert!(report.contains(&format!("{} is of no use as it is", text(file))), "{report}");
+        assert_eq!(fs::read(file).expect("it is there"), b"mine");
+    }
     assert_eq!(fs::read(stranger.join("notes")).expect("it is there"), b"mine");
 }
 
