@@ -1,7 +1,8 @@
-//! `exit.json`: how a VM ended the last time it ran.
+//! `exit.json`: how a VM ended the last time it ran. While it runs there is `exit.json.spare`, which
+//! becomes that: on a filesystem its guest has filled up there is no room for another file.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -13,6 +14,8 @@ use crate::store::{Timestamp, paths};
 
 /// The record's name in a VM's directory.
 const FILE: &str = "exit.json";
+/// What it is called before it says anything.
+const SPARE: &str = "exit.json.spare";
 /// More than any record has bytes.
 const LONGEST: u64 = 1 << 20;
 
@@ -92,22 +95,41 @@ impl End {
     /// It cannot be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
-        paths::replace(&path, &serde_json::to_vec(self)?)
-            .with_context(|| format!("cannot write {}", path.display()))
+        let text = serde_json::to_vec(self)?;
+        let saved = fill_spare(dir, &text).or_else(|_| paths::replace(&path, &text));
+        saved.with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Takes the record of the run before away.
+    /// Takes the record of the run before away, and keeps room for that of the next.
     ///
     /// # Errors
     /// It is there and cannot be removed.
     pub fn clear(dir: &Path) -> Result<()> {
-        match fs::remove_file(dir.join(FILE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).context("cannot remove the record of its last run")
-            }
-            _ => Ok(()),
+        match fs::rename(dir.join(FILE), dir.join(SPARE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => keep_spare(dir),
+            cleared => return cleared.context("cannot remove the record of its last run"),
         }
+        Ok(())
     }
+}
+
+/// Keeps room where there is some: one block.
+fn keep_spare(dir: &Path) {
+    let kept = File::create_new(dir.join(SPARE)).and_then(|mut spare| spare.write_all(b"\n"));
+    if let Err(error) = kept {
+        log::debug!("no room is kept for how it ends: {error}");
+    }
+}
+
+/// Writes what came of a run into the room that was kept for it.
+fn fill_spare(dir: &Path, text: &[u8]) -> io::Result<()> {
+    let spare = dir.join(SPARE);
+    let mut file = File::options().write(true).custom_flags(paths::PLAIN).open(&spare)?;
+    file.write_all(text)?;
+    // Not before: what was cut off would be somebody else's at once.
+    file.set_len(text.len() as u64)?;
+    file.sync_data()?;
+    fs::rename(&spare, dir.join(FILE))
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
