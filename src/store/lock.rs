@@ -91,8 +91,13 @@ impl Lock {
             .custom_flags(PLAIN)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        if !attempt(&file).context("cannot lock it")? {
-            return Err(in_use(&see(&mut file)?));
+        let mut glances = 0..GLANCES;
+        while !attempt(&file).context("cannot lock it")? {
+            let by = see(&mut file)?;
+            // Else it was given back between the two.
+            if by.held || glances.next().is_none() {
+                return Err(in_use(&by));
+            }
         }
         // `rm` may have moved the directory away between the two lines above.
         let mine = file.metadata()?.ino();
@@ -162,7 +167,7 @@ fn in_use(by: &Seen) -> anyhow::Error {
         let what = format!("another command is at work on it (process {worker})");
         return Failure::in_use(what).hint("wait for its end").into();
     }
-    let holder = by.holder.as_ref();
+    let holder = by.holder.as_ref().filter(|_| by.held);
     let (what, pid) = match (by.readers.first(), holder) {
         (Some(reader), _) => ("its disk is being read", Some(*reader)),
         (None, Some(Holder { phase: Phase::Serving, pid, .. })) => {
@@ -238,6 +243,7 @@ fn see(file: &mut File) -> Result<Seen> {
 /// What is written in the file, whole or not at all: it may be read while it is written.
 fn read(file: &mut File) -> Result<Option<Holder>> {
     let mut text = Vec::new();
+    file.rewind()?;
     file.take(LONGEST).read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text).ok())
 }
@@ -257,13 +263,15 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    drop(Lock::take(dir.path()).expect("nobody else wants it"));
+                    drop(Lock::take(dir.path()));
                 }
             });
             let look = || look(dir.path()).expect("it can be read");
             let mistaken = (0..20_000).map(|_| look()).find(|it| it.held && it.holder.is_some());
+            let refused = (0..20_000).filter_map(|_| Lock::take(dir.path()).err());
+            let wrong = refused.map(|error| error.to_string()).find(|it| it.contains("is running"));
             done.store(true, Ordering::Relaxed);
-            assert!(mistaken.is_none(), "{mistaken:?}");
+            assert!(mistaken.is_none() && wrong.is_none(), "{mistaken:?}, {wrong:?}");
         });
     }
 }
