@@ -5,7 +5,7 @@ mod import;
 use anyhow::{Context, Result};
 
 use super::export::write_disk;
-use super::{App, each};
+use super::{App, distinct, each};
 use crate::args::{self, Format};
 use crate::output::table::{self, Align};
 use crate::output::{self, Style, human, progress};
@@ -120,7 +120,8 @@ fn verify(app: &App, names: &[Name]) -> Result<()> {
 
 fn rm(app: &App, names: &[Name]) -> Result<()> {
     let mut store = app.store()?;
-    each(names, |name| {
+    let names: Vec<Name> = distinct(names).cloned().collect();
+    each(&names, |name| {
         store.remove_image(name).with_context(|| format!("cannot remove image {name}"))
     })
 }

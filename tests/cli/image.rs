@@ -78,7 +78,7 @@ fn an_image_can_go_when_no_clone_stands_on_it() {
     let error = "cannot remove image tiny: these VMs stand on it: web-1, web-2";
     refuses(&store, 4, ["image", "rm", "tiny"], error);
     store.ok(["rm", "web-1", "web-2"]);
-    store.ok(["image", "rm", "tiny"]);
+    store.ok(["image", "rm", "tiny", "tiny"]);
     refuses(&store, 3, ["image", "rm", "tiny"], "there is no image tiny");
     let left = fs::read_dir(store.folder().join("root/images")).expect("images/").count();
     assert_eq!(left, 0);
