@@ -262,7 +262,7 @@ mod tests {
             let pid = Pid::from_child(&monitor);
             let process =
                 rustix::process::pidfd_open(pid, PidfdFlags::empty()).expect("it is ours");
-            wait_for(process, Some(Instant::now() + Duration::from_millis(300))).expect("a wait");
+            wait_for(process, Some(Instant::now() + Duration::from_millis(100))).expect("a wait");
             drop((monitor.stdin.take(), lock));
             assert!(monitor.wait().expect("it ended").success(), "it was killed");
             killer.join().expect("no panic").expect("it ended");
