@@ -273,6 +273,8 @@ mod tests {
     fn a_monitor_whose_sockets_are_gone_is_told_by_a_signal() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut monitor = Command::new("cat").stdin(Stdio::piped()).spawn().expect("it starts");
+        // It ends by itself without.
+        let stdin = monitor.stdin.take();
         let holder = Holder {
             pid: monitor.id(),
             ..Holder::this_process(Phase::Running, dir.path().join("gone"))
@@ -282,7 +284,7 @@ mod tests {
         std::thread::scope(|scope| {
             let stopper = scope.spawn(|| shut_down(dir.path(), Duration::from_secs(60)));
             let ended = monitor.wait().expect("it ended");
-            drop(lock);
+            drop((stdin, lock));
             assert_eq!(ended.signal(), Some(Signal::TERM.as_raw()), "it was killed");
             stopper.join().expect("no panic").expect("it ended");
         });
