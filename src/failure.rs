@@ -251,6 +251,9 @@ fn hint_of_link<'a>(link: &'a (dyn std::error::Error + 'static)) -> Option<&'a s
     if let Some(error) = link.downcast_ref::<blockdev::sealed::Error>() {
         return error.advice();
     }
+    if let Some(client::Error::Unreachable { .. }) = link.downcast_ref() {
+        return Some("offshoot ps; one that runs without its sockets: offshoot stop, then start");
+    }
     if is_read_only(link) {
         return Some("mount it for writing, or use another store: --root DIR");
     }
@@ -332,7 +335,9 @@ mod tests {
     fn a_vm_whose_socket_is_gone_is_there_all_the_same() {
         let source = io::ErrorKind::NotFound.into();
         let error = client::Error::Unreachable { path: "/run/c".into(), source };
-        assert_eq!(code(&error.into()), Code::Failed);
+        let error = error.into();
+        assert_eq!(code(&error), Code::Failed);
+        assert!(hint(&error).is_some_and(|hint| hint.contains("offshoot stop, then start")));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::ofd;
+use super::ofd::{self, Held};
 use super::paths::PLAIN;
 use super::time::Timestamp;
 use crate::failure::Failure;
@@ -227,11 +227,12 @@ fn see(file: &mut File) -> Result<Seen> {
             let holder = read(file)?;
             return Ok(Seen { held: true, holder, worker: None, readers: Vec::new() });
         };
-        let (held, worker) = match (readers.is_empty(), ofd::is_held_alone(file)?) {
-            // Taken between the two questions: whoever did has a number by now.
-            (true, true) => continue,
-            (false, true) => (true, readers.pop()),
-            (empty, false) => (!empty, None),
+        let (held, worker) = match (readers.is_empty(), ofd::held(file)?) {
+            (true, Held::Free) => (false, None),
+            (false, Held::Shared) => (true, None),
+            (false, Held::Alone) => (true, readers.pop()),
+            // It changed hands between the two questions.
+            (true, Held::Shared | Held::Alone) | (false, Held::Free) => continue,
         };
         let readers = if worker.is_some() { Vec::new() } else { readers };
         let holder = if held { None } else { read(file)? };
@@ -255,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_takes_it_and_gives_it_back_is_never_taken_for_the_last_monitor() {
+    fn whoever_takes_it_and_gives_it_back_is_taken_for_nobody_else() {
         let dir = tempfile::tempdir().expect("a directory");
         let monitor = Holder::this_process(Phase::Running, dir.path().to_owned());
         Lock::take(dir.path()).and_then(|mut lock| lock.sign(&monitor)).expect("signed");
@@ -267,7 +268,8 @@ mod tests {
                 }
             });
             let look = || look(dir.path()).expect("it can be read");
-            let mistaken = (0..20_000).map(|_| look()).find(|it| it.held && it.holder.is_some());
+            let wrong = |it: &Seen| it.held && it.holder.is_some() || !it.readers.is_empty();
+            let mistaken = (0..20_000).map(|_| look()).find(wrong);
             let refused = (0..20_000).filter_map(|_| Lock::take(dir.path()).err());
             let wrong = refused.map(|error| error.to_string()).find(|it| it.contains("is running"));
             done.store(true, Ordering::Relaxed);

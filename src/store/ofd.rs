@@ -108,12 +108,29 @@ pub fn is_held(file: &File) -> io::Result<bool> {
     conflicts(file, libc::flock { l_len: 0, ..part(libc::F_WRLCK, 0..1) })
 }
 
-/// Whether another open file holds the lock alone.
+/// How others have a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Not at all.
+    Free,
+    /// Together.
+    Shared,
+    /// One has it.
+    Alone,
+}
+
+/// How other open files have the lock at this moment, whatever numbers they have.
 ///
 /// # Errors
 /// The filesystem has no such locks.
-pub fn is_held_alone(file: &File) -> io::Result<bool> {
-    conflicts(file, part(libc::F_RDLCK, 0..NUMBERS))
+pub fn held(file: &File) -> io::Result<Held> {
+    let mut lock = part(libc::F_WRLCK, 0..NUMBERS);
+    fcntl(file, libc::F_OFD_GETLK, &mut lock)?;
+    Ok(match i32::from(lock.l_type) {
+        libc::F_UNLCK => Held::Free,
+        libc::F_RDLCK => Held::Shared,
+        _ => Held::Alone,
+    })
 }
 
 /// Whether another open file's lock keeps this one from being had.
@@ -160,7 +177,7 @@ mod tests {
         let other = open(&dir);
         let all = Some(vec![1, 7, 8, 100_000, u32::MAX]);
         assert_eq!(numbers(&other).expect("query"), all);
-        assert!(!is_held_alone(&other).expect("query"));
+        assert_eq!(held(&other).expect("query"), Held::Shared);
         assert!(!try_shared(&other, 7).expect("lock"), "the number is taken");
         assert!(!try_alone(&other, 9).expect("lock") && is_held(&other).expect("query"));
         drop((files, other));
@@ -176,13 +193,13 @@ mod tests {
         assert!(try_alone(&alone, 5).expect("lock"));
         assert!(!try_shared(&open(&dir), 1).expect("lock"));
         assert!(!try_alone(&open(&dir), 1).expect("lock"));
-        let told = || (numbers(&other).expect("query"), is_held_alone(&other).expect("query"));
-        assert_eq!(told(), (Some(vec![5]), true));
+        let told = || (numbers(&other).expect("query"), held(&other).expect("query"));
+        assert_eq!(told(), (Some(vec![5]), Held::Alone));
         hide_number(&alone).expect("lock");
-        assert_eq!(told(), (None, true));
+        assert_eq!(told(), (None, Held::Alone));
         assert!(!try_alone(&open(&dir), 5).expect("lock"));
         show_number(&alone, 5).expect("lock");
-        assert_eq!(told(), (Some(vec![5]), true));
+        assert_eq!(told(), (Some(vec![5]), Held::Alone));
     }
 
     #[test]
