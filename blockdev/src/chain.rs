@@ -187,8 +187,8 @@ fn check_writable(delta: &Delta) -> Result<()> {
 
 fn check_frozen(delta: &Delta) -> Result<()> {
     match delta.header().state {
-        State::Frozen => Ok(()),
-        State::Live | State::Absorbed(_) => Err(Error::NotFrozen { path: delta.path().into() }),
+        State::Frozen | State::Absorbed(_) => Ok(()),
+        State::Live => Err(Error::NotFrozen { path: delta.path().into() }),
         state @ State::Absorbing(_) => check_whole(delta.path(), state),
     }
 }

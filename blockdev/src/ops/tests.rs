@@ -364,6 +364,22 @@ fn what_a_running_disk_wrote_is_committed_below_it() {
 }
 
 #[test]
+fn a_layer_below_one_that_was_committed_into_is_removed() {
+    let mut chain = deep(3, 16);
+    chain.clone.open().commit(chain.spec(), Pace::Full, &mut go).unwrap();
+    // The merged child is there until somebody has recorded that it is needed no more.
+    let with_child = chain.spec().clone();
+    chain.clone.spec.frozen.pop();
+    chain.models.remove(2);
+    chain.remove(0);
+    chain.check_all(Engine::Sync);
+    let frozen = with_child.frozen[1..].to_vec();
+    let stack = Stack::open(&StackSpec { frozen, delta: None, ..with_child }).unwrap();
+    let model = &chain.models[2];
+    assert!(read(&mut *stack.disk(Engine::Sync).unwrap(), 0, model.len()).unwrap() == *model);
+}
+
+#[test]
 fn a_commit_into_a_layer_that_others_use_is_refused() {
     let chain = deep(3, 16);
     let stack = chain.clone.open();
