@@ -21,7 +21,7 @@ pub(crate) fn qcow2() -> Vec<(&'static str, Vec<u8>)> {
         let image = Image { zstd, ..Image::new(9) };
         // Two frames in one of the file's sectors; the second may go on into the next.
         let half = [bytes, &vec![0; 256 - bytes.len()]].concat();
-        let entries = [PACKED | 3 << 9, 0, PACKED | (3 << 9) + 256 | 1 << 61];
+        let entries = [PACKED | 3 << 9, 0, PACKED | ((3 << 9) + 256) | (1 << 61)];
         [image.tables(&entries), half.repeat(2)].concat()
     };
     let extended = Image { extended: true, ..Image::new(14) };
