@@ -43,6 +43,11 @@ pub trait Source {
     /// They cannot be read.
     fn read(&mut self, buf: &mut [u8], at: u64) -> Result<()>;
 
+    /// How many bytes of the disk are fewer in its file, because they are packed there.
+    fn unpacked(&self) -> u64 {
+        0
+    }
+
     /// A file that holds exactly this disk, where there is one: filesystems can share its blocks.
     fn raw(&self) -> Option<BorrowedFd<'_>> {
         None

@@ -31,7 +31,7 @@ use crate::{Error, Result};
 pub(crate) use bitmap::{Bitmap, Snapshot};
 use format::COPIES;
 pub(crate) use format::{
-    BLOCK, BLOCK_LEN, Header, MAX_SIZE, SECTOR, SECTOR_BLOCKS, SECTOR_LEN, SECTOR_WORDS,
+    BLOCK, BLOCK_LEN, Header, MAGIC, MAX_SIZE, SECTOR, SECTOR_BLOCKS, SECTOR_LEN, SECTOR_WORDS,
     SectorBits, valid_size,
 };
 pub use format::{Parent, ParentKind, State};

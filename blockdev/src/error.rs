@@ -99,6 +99,12 @@ pub enum Error {
         /// What was found.
         path: PathBuf,
     },
+    /// A delta in the way of a new file.
+    #[error("{} is a layer of some disk, which is not replaced", path.display())]
+    Layer {
+        /// The delta.
+        path: PathBuf,
+    },
     /// Another process has the file open.
     #[error("{} is in use by another process", path.display())]
     Busy {
@@ -257,6 +263,19 @@ pub enum Error {
     /// A write to a read-only disk.
     #[error("the disk is read-only")]
     ReadOnly,
+    /// A packed image that needs more than there is.
+    #[error(
+        "no room for {}: unpacked the image has {needed} bytes, and the filesystem {free} free",
+        path.display()
+    )]
+    Room {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// What the image takes, in bytes.
+        needed: u64,
+        /// What there is, in bytes.
+        free: u64,
+    },
     /// A bitmap too large for this host's memory.
     #[error("no memory for the bitmap of {}", path.display())]
     Memory {
@@ -301,6 +320,7 @@ impl Error {
             | Error::BaseChanged { .. } => ErrorKind::Integrity,
             Error::Newer { .. } | Error::Engine { .. } => ErrorKind::Unsupported,
             Error::NotAFile { .. }
+            | Error::Layer { .. }
             | Error::TooDeep { .. }
             | Error::NoLayers
             | Error::NotEmpty { .. }
@@ -309,6 +329,7 @@ impl Error {
             | Error::Size { .. }
             | Error::Digest { .. }
             | Error::Range { .. } => ErrorKind::Invalid,
+            Error::Room { .. } => ErrorKind::NoSpace,
             Error::ReadOnly => ErrorKind::ReadOnly,
             Error::Interrupted => ErrorKind::Interrupted,
             Error::Foreign(error) => error.kind(),
@@ -332,6 +353,7 @@ impl Error {
             Error::TooDeep { .. } => "flatten a layer in the middle of the chain",
             Error::Absorbing { .. } => "finish the merge, or use the child",
             Error::Changing { .. } => "wait for it to end",
+            Error::Layer { .. } => "write to another file; offshoot rm removes a VM's disk",
             Error::Frozen { .. } => "make a new delta on it",
             Error::BaseChanged { .. } => {
                 "verify the image: when its content is still right, it can be used again"

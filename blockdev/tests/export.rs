@@ -111,6 +111,23 @@ fn both_formats_have_the_disks_bytes_and_nothing_more() {
 }
 
 #[test]
+fn a_delta_is_never_replaced() {
+    let (dir, stack) = clone();
+    let (delta, link) = (dir.path().join("delta"), dir.path().join("link"));
+    let before = fs::read(&delta).unwrap();
+    let mut source = stack.source().unwrap();
+    let mut onto = |to: &Path| export(&mut *source, to, Format::Raw, Existing::Replace, &mut quiet);
+    let error = onto(&delta).unwrap_err();
+    assert!(error.to_string().contains("is a layer"), "{error}");
+    fs::hard_link(&delta, &link).unwrap();
+    onto(&link).unwrap_err();
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&delta, &link).unwrap();
+    onto(&link).unwrap();
+    assert!(fs::read(&delta).unwrap() == before, "a link is replaced, not what it leads to");
+}
+
+#[test]
 fn the_same_disk_gives_the_same_qcow2_and_only_data_has_clusters() {
     let _alone = alone();
     let (dir, stack) = clone();

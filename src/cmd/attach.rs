@@ -1,8 +1,9 @@
 //! `attach`: a VM from what `export` wrote.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -39,7 +40,10 @@ pub fn attach(app: &App, args: &args::Attach) -> Result<()> {
 
 fn open(args: &args::Attach) -> Result<File> {
     if args.file.to_str() != Some("-") {
-        return Ok(File::open(&args.file)?);
+        // A FIFO nobody writes to yet is waited for where Ctrl-C ends that: when it is read.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        return Ok(options.open(&args.file)?);
     }
     if io::stdin().is_terminal() {
         return Err(Failure::usage("a sealed file is not typed").hint("a FILE, or a pipe").into());

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::common::kvm;
 use crate::common::store::{Store, finish};
 use crate::support::{
-    BASE_BYTES, Tmpfs, assert_tidy, base_file, json, obeys, refuses, root, text, tiny,
+    BASE_BYTES, Tmpfs, assert_tidy, base_file, dir, json, obeys, refuses, root, text, tiny,
 };
 
 #[track_caller]
@@ -161,6 +161,22 @@ fn a_vm_is_exported_flat_raw_and_qcow2_packed_or_not() {
     // At the end: what is started while this process has the delta open has its lock for a moment.
     let expected = crate::common::disk::flat(&store, "web");
     qemu_img(&store, &["compare", "-f", "raw", "-F", "raw", "out.raw", text(&expected)]);
+}
+
+#[test]
+fn a_file_of_the_store_is_not_replaced() {
+    let store = tiny();
+    store.ok(["clone", "tiny", "web"]);
+    let image = left(&store.folder().join("root/images")).remove(0).join("base");
+    let record = dir(&store, "web").join("vm.toml");
+    for file in [&image, &record] {
+        let before = fs::read(file).expect("readable");
+        let flat = ["export", "web", "--flat", "--force", "-o", text(file)];
+        refuses(&store, 4, flat, "is part of the store");
+        let export = ["image", "export", "tiny", "--force", "-o", text(file)];
+        refuses(&store, 4, export, "is part of the store");
+        assert!(fs::read(file).expect("readable") == before);
+    }
 }
 
 #[test]

@@ -293,6 +293,35 @@ fn ctrl_c_while_attaching_from_a_silent_pipe_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_vm_comes_through_a_fifo_and_ctrl_c_ends_the_wait_for_its_writer() {
+    let store = tiny();
+    store.ok(["clone", "tiny", "web"]);
+    let whole = fs::read(export(&store, "web")).expect("a file");
+    let fifo = store.folder().join("fifo");
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, 0o600.into(), 0).expect("a FIFO");
+    let attach = || store.command(["attach", text(&fifo)]).spawn().expect("it starts");
+
+    let mut child = attach();
+    let caught = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let mask = u64::from_str_radix(mask.expect("a mask").trim(), 16).expect("a number");
+        mask & 1 << (Signal::INT.as_raw() - 1) != 0
+    };
+    while !caught() {
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it is ours");
+    assert_eq!(child.wait().expect("it was started").code(), Some(130));
+
+    let mut child = attach();
+    fs::write(&fifo, whole).expect("it reads");
+    assert_eq!(child.wait().expect("it was started").code(), Some(0));
+    assert_eq!(store.ok(["ls", "-q"]), "tiny-1\nweb\n");
+}
+
+#[test]
 fn a_reader_that_goes_away_makes_export_fail() {
     let store = tiny();
     store.ok(["clone", "tiny", "web"]);

@@ -32,8 +32,8 @@ pub fn import(from: &Path, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
 /// btrfs) the copy of a raw file shares them.
 ///
 /// # Errors
-/// `source` cannot be read or is too large for a disk; `to` exists; no space; `watch` broke it
-/// off. `to` is removed again on any error. Only a killed process can leave it behind, so a caller
+/// `source` cannot be read or is too large for a disk; `to` exists; no space, which is said at
+/// once where a small file unpacks to more than there is; `watch` broke it off. `to` is removed again on any error. Only a killed process can leave it behind, so a caller
 /// who cannot have that names a temporary file and renames it.
 pub fn import_from(source: Box<dyn Source>, to: &Path, watch: Watch<'_>) -> Result<Identity> {
     let size = source.size();
@@ -43,12 +43,22 @@ pub fn import_from(source: Box<dyn Source>, to: &Path, watch: Watch<'_>) -> Resu
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(0o600);
     let file = options.open(to).map_err(Error::create(to))?;
-    let result = copy(source, file, to, watch);
+    let result = check_room(&*source, &file, to).and_then(|()| copy(source, file, to, watch));
     if result.is_err() {
         // We made it a moment ago. The first error is the one to tell.
         let _ = fs::remove_file(to);
     }
     result
+}
+
+/// Others live on that filesystem, too: what is going to fail must not fill it first.
+fn check_room(source: &dyn Source, file: &File, to: &Path) -> Result<()> {
+    let found = rustix::fs::fstatvfs(file).map_err(|error| Error::create(to)(error.into()))?;
+    let (needed, free) = (source.unpacked(), found.f_bavail.saturating_mul(found.f_frsize));
+    if needed > free {
+        return Err(Error::Room { path: to.into(), needed, free });
+    }
+    Ok(())
 }
 
 fn copy(mut source: Box<dyn Source>, file: File, to: &Path, watch: Watch<'_>) -> Result<Identity> {

@@ -75,6 +75,38 @@ fn what_cannot_be_imported_leaves_nothing_behind() {
     assert!(!to.exists());
 }
 
+/// A few bytes that say they are a disk of 64 TiB.
+struct Bomb;
+
+impl crate::copy::Source for Bomb {
+    fn size(&self) -> u64 {
+        64 << 40
+    }
+
+    fn extent(&mut self, _: u64) -> crate::Result<(crate::Extent, u64)> {
+        panic!("it is copied");
+    }
+
+    fn read(&mut self, _: &mut [u8], _: u64) -> crate::Result<()> {
+        panic!("it is read");
+    }
+
+    fn unpacked(&self) -> u64 {
+        u64::MAX
+    }
+}
+
+#[test]
+fn what_unpacks_to_more_than_there_is_room_for_is_refused_at_once() {
+    let dir = tempdir().unwrap();
+    let to = dir.path().join("to");
+    let go_on = &mut |_, _| std::ops::ControlFlow::Continue(());
+    let error = import_from(Box::new(Bomb), &to, go_on).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace);
+    assert!(error.to_string().contains("18446744073709551615 bytes"), "{error}");
+    assert!(!to.exists());
+}
+
 #[test]
 fn an_import_never_replaces_a_file_and_follows_a_link_to_its_source() {
     let dir = tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! A file that has its name only when it is whole.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::Existing;
+use crate::delta::MAGIC;
 use crate::io::{FileStorage, Storage};
 use crate::{Error, Result};
 
@@ -90,8 +91,21 @@ fn refuse(to: &Path, existing: Existing) -> Result<()> {
         Ok(_) if existing == Existing::Keep => {
             Err(Error::create(to)(io::ErrorKind::AlreadyExists.into()))
         }
-        Ok(found) if found.is_file() || found.is_symlink() => Ok(()),
+        Ok(found) if found.is_symlink() => Ok(()),
+        Ok(found) if found.is_file() => refuse_layer(to),
         Ok(_) => Err(Error::NotAFile { path: to.into() }),
+    }
+}
+
+/// Refuses to replace a disk's own delta, wherever it is.
+fn refuse_layer(to: &Path) -> Result<()> {
+    let mut start = Vec::with_capacity(MAGIC.len());
+    let read =
+        File::open(to).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut start));
+    match read {
+        Ok(_) if start == MAGIC => Err(Error::Layer { path: to.into() }),
+        // What cannot be read is none that is in use here.
+        _ => Ok(()),
     }
 }
 

@@ -11,6 +11,8 @@ use crate::{Extent, Result};
 pub(super) enum Place {
     /// It has the bytes.
     Data,
+    /// It has them, in fewer.
+    Packed,
     /// They are zeroes, whatever is below.
     Zero,
     /// It has none: they are what is below, or zeroes where nothing is.
@@ -67,6 +69,8 @@ impl Image for Raw {
 #[derive(Debug)]
 pub(super) struct Chain {
     images: Vec<Box<dyn Image>>,
+    /// Bytes of the disk that are packed.
+    packed: u64,
 }
 
 impl Chain {
@@ -84,11 +88,25 @@ impl Chain {
                 _ => {}
             }
         }
-        Ok(Chain { images })
+        let mut chain = Chain { images, packed: 0 };
+        chain.packed = chain.count_packed()?;
+        Ok(chain)
     }
 
-    /// Which image has the byte at `at`, if any; and how far that holds.
-    fn find(&mut self, at: u64) -> Result<(Option<usize>, u64)> {
+    fn count_packed(&mut self) -> Result<u64> {
+        let (mut at, mut packed) = (0, 0);
+        while at < self.size() {
+            let (owner, len) = self.find(at)?;
+            if matches!(owner, Some((_, Place::Packed))) {
+                packed += len;
+            }
+            at = at.saturating_add(len);
+        }
+        Ok(packed)
+    }
+
+    /// Which image has the byte at `at`, if any, and how; and how far that holds.
+    fn find(&mut self, at: u64) -> Result<(Option<(usize, Place)>, u64)> {
         let mut len = u64::MAX;
         for (index, image) in self.images.iter_mut().enumerate() {
             let left = image.size().saturating_sub(at);
@@ -98,7 +116,7 @@ impl Chain {
             let (place, run) = image.lookup(at)?;
             len = len.min(run).min(left);
             match place {
-                Place::Data => return Ok((Some(index), len)),
+                Place::Data | Place::Packed => return Ok((Some((index, place)), len)),
                 Place::Zero => break,
                 Place::Below => {}
             }
@@ -112,6 +130,10 @@ impl Source for Chain {
         self.images.first().map_or(0, |top| top.size())
     }
 
+    fn unpacked(&self) -> u64 {
+        self.packed
+    }
+
     fn extent(&mut self, at: u64) -> Result<(Extent, u64)> {
         let (owner, len) = self.find(at)?;
         Ok((if owner.is_some() { Extent::Data } else { Extent::Zero }, len))
@@ -121,7 +143,7 @@ impl Source for Chain {
         in_parts(buf, at, |rest, at| {
             let (owner, len) = self.find(at)?;
             let part = start(rest, len);
-            match owner.and_then(|index| self.images.get_mut(index)) {
+            match owner.and_then(|(index, _)| self.images.get_mut(index)) {
                 Some(image) => image.read(part, at)?,
                 None => part.fill(0),
             }

@@ -1,26 +1,53 @@
 //! A file whose bytes are not trusted.
 
 use std::fmt::Display;
+use std::ops::Range;
 
 use super::{Error, Format};
 use crate::copy::{Raw, Source};
-use crate::{Error as DiskError, Result};
+use crate::{Error as DiskError, Extent, Result};
 
 /// An image's file, and how to complain about it.
 #[derive(Debug)]
 pub(super) struct Input {
     raw: Raw,
     format: Format,
+    known: Known,
+}
+
+/// A stretch of the file, known to be data or a hole.
+#[derive(Debug)]
+struct Known {
+    range: Range<u64>,
+    extent: Extent,
 }
 
 impl Input {
     pub(super) fn new(raw: Raw, format: Format) -> Input {
-        Input { raw, format }
+        let known = Known { range: 0..0, extent: Extent::Zero };
+        Input { raw, format, known }
     }
 
     /// The file's length in bytes.
     pub(super) fn len(&self) -> u64 {
         self.raw.size()
+    }
+
+    /// How many bytes of `range`, as far as the file goes, are not in holes.
+    pub(super) fn data_in(&mut self, range: Range<u64>) -> Result<u64> {
+        let (mut at, end, mut data) = (range.start, range.end.min(self.len()), 0);
+        while at < end {
+            if !self.known.range.contains(&at) {
+                let (extent, len) = self.raw.extent(at)?;
+                self.known = Known { range: at..at + len.max(1), extent };
+            }
+            let next = end.min(self.known.range.end);
+            if self.known.extent == Extent::Data {
+                data += next - at;
+            }
+            at = next;
+        }
+        Ok(data)
     }
 
     /// Fills `buf`; a file that ends before is damaged.

@@ -26,7 +26,15 @@ pub(super) struct Qcow2 {
     input: Input,
     header: Header,
     table: Table,
+    run: Run,
     unpacked: Unpacked,
+}
+
+/// Units in a row that are of a kind. A run may be a whole table, and is asked for in parts.
+#[derive(Debug)]
+struct Run {
+    disk: Range<u64>,
+    place: Place,
 }
 
 /// The L2 table that was used last.
@@ -44,28 +52,31 @@ impl Qcow2 {
     pub(super) fn open(input: Input) -> Result<Qcow2> {
         let header = Header::read(&input)?;
         let (table, unpacked) = (Table::default(), Unpacked::default());
-        let mut image = Qcow2 { input, header, table, unpacked };
+        let run = Run { disk: 0..0, place: Place::Below };
+        let mut image = Qcow2 { input, header, table, run, unpacked };
         image.survey()?;
         Ok(image)
     }
 
     /// Reads all tables. No two entries may share a cluster, so all that they refer to is never
-    /// more than the file has: a small file cannot claim to be full of data.
+    /// more than the file has: a small file cannot claim to be full of data. A file may be long
+    /// and yet small, so holes count for nothing.
     fn survey(&mut self) -> Result<()> {
+        let all = self.input.data_in(0..self.input.len())?;
         let (mut used, mut packed) = (0_u64, HashSet::new());
         for index in 0..self.header.tables() {
             self.load(index)?;
             if self.table.offset == 0 {
                 continue;
             }
-            used = used.saturating_add(self.header.cluster());
+            used = used.saturating_add(self.table_data(self.table.offset)?);
             // Of one table: what that leaves, a use by each table, costs the image a table each.
             packed.clear();
             let disk = self.header.range_of_table(index);
             for at in disk.clone().step_by(self.header.cluster_len()) {
                 used = used.saturating_add(self.check_cluster(at, &mut packed)?);
             }
-            if used > self.input.len() {
+            if used > all {
                 let what = "clusters overlap: the tables refer to more than the file has";
                 return Err(self.input.damaged(self.table.offset, what));
             }
@@ -73,18 +84,17 @@ impl Qcow2 {
         Ok(())
     }
 
-    /// Checks the entry of the cluster at `at` and returns how many bytes of the file are surely
-    /// its own. `packed` are the places of packed clusters so far.
+    /// Checks the entry of the cluster at `at` and returns how many bytes of data in the file are
+    /// surely its own. `packed` are the places of packed clusters so far.
     fn check_cluster(&mut self, at: u64, packed: &mut HashSet<u64>) -> Result<u64> {
-        let header = &self.header;
         let mut own = 0;
-        for unit in header.units_of_cluster(at) {
+        for unit in self.header.units_of_cluster(at) {
             match self.mapping(unit.start)?.0 {
                 Mapping::Below | Mapping::Zero => {}
                 Mapping::Data { offset } => {
                     let len = unit.end - unit.start;
                     self.check_within(offset, len)?;
-                    own += len;
+                    own += self.input.data_in(offset..offset + len)?;
                 }
                 Mapping::Packed { offset, len } => {
                     self.check_within(offset, 1)?;
@@ -93,7 +103,8 @@ impl Qcow2 {
                         return Err(self.input.damaged(offset, what));
                     }
                     // The last of its sectors may be the next one's first.
-                    return Ok(len.saturating_sub(511).max(1));
+                    let end = offset + len.saturating_sub(511);
+                    return Ok(self.input.data_in(offset..end)?.max(1));
                 }
             }
         }
@@ -121,12 +132,19 @@ impl Qcow2 {
         self.input.read(&mut entry, at)?;
         let offset = entry::table_offset(be::<8>(&entry, 0), &self.header)
             .map_err(|what| self.input.damaged(at, what))?;
-        if offset != 0 {
+        let empty = offset == 0 || self.table_data(offset)? == 0;
+        if !empty {
             self.table.bytes.resize(self.header.cluster_len(), 0);
             self.input.read(&mut self.table.bytes, offset)?;
         }
-        (self.table.index, self.table.offset) = (Some(index), offset);
+        (self.table.index, self.table.offset) = (Some(index), if empty { 0 } else { offset });
         Ok(())
+    }
+
+    /// How many bytes of the L2 table at `offset` are not in holes.
+    fn table_data(&mut self, offset: u64) -> Result<u64> {
+        self.check_within(offset, self.header.cluster())?;
+        self.input.data_in(offset..offset + self.header.cluster())
     }
 
     /// Where the unit (a cluster, or part of one) that has `at` is, and which bytes of the disk it
@@ -172,11 +190,14 @@ impl Image for Qcow2 {
 
     /// As far as units of a kind follow each other in one table.
     fn lookup(&mut self, at: u64) -> Result<(Place, u64)> {
+        if self.run.disk.contains(&at) {
+            return Ok((self.run.place, self.run.disk.end - at));
+        }
         let end = self.header.range_of_table(self.header.slot(at).0).end;
         let (mapping, mut unit) = self.mapping(at)?;
         let place = mapping.place();
         if self.table.offset == 0 {
-            return Ok((place, end - at));
+            unit.end = end;
         }
         while unit.end < end {
             let (next, range) = self.mapping(unit.end)?;
@@ -185,6 +206,7 @@ impl Image for Qcow2 {
             }
             unit = range;
         }
+        self.run = Run { disk: at..unit.end, place };
         Ok((place, unit.end - at))
     }
 

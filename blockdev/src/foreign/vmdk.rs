@@ -49,10 +49,11 @@ enum Grain {
 }
 
 impl Grain {
-    fn place(self) -> Place {
+    fn place(self, packed: bool) -> Place {
         match self {
             Grain::Below => Place::Below,
             Grain::Zero => Place::Zero,
+            Grain::At(_) if packed => Place::Packed,
             Grain::At(_) => Place::Data,
         }
     }
@@ -70,21 +71,22 @@ impl Vmdk {
     }
 
     /// Reads all tables. No two entries may share a grain, so all that they refer to is never
-    /// more than the file has.
+    /// more than the file has, its holes not counted.
     fn survey(&mut self) -> Result<()> {
+        let all = self.input.data_in(0..self.input.len())?;
         let mut used = 0_u64;
         for index in 0..self.header.tables() {
             self.load(index)?;
             if self.table.offset == 0 {
                 continue;
             }
-            used = used.saturating_add(ENTRIES * 4);
+            used = used.saturating_add(self.table_data(self.table.offset)?);
             let disk = self.header.range_of_table(index);
             let grain = usize::try_from(self.header.grain).expect("at most 2 MiB");
             for at in disk.step_by(grain) {
                 used = used.saturating_add(self.check_grain(at)?);
             }
-            if used > self.input.len() {
+            if used > all {
                 let what = "grains overlap: the tables refer to more than the file has";
                 return Err(self.input.damaged(self.table.offset, what));
             }
@@ -92,13 +94,13 @@ impl Vmdk {
         Ok(())
     }
 
-    /// Checks the entry of the grain at `at` and returns how many bytes of the file are surely its
-    /// own.
+    /// Checks the entry of the grain at `at` and returns how many bytes of data in the file are
+    /// surely its own.
     fn check_grain(&mut self, at: u64) -> Result<u64> {
         let (Grain::At(offset), range) = self.grain(at)? else { return Ok(0) };
         let len = if self.header.packed { MARKER as u64 + 1 } else { range.end - range.start };
         match offset.checked_add(len) {
-            Some(end) if end <= self.input.len() => Ok(len),
+            Some(end) if end <= self.input.len() => self.input.data_in(offset..end),
             _ => Err(self.input.damaged(offset, "a grain lies past the end of the file")),
         }
     }
@@ -112,12 +114,22 @@ impl Vmdk {
         let mut entry = [0; 4];
         self.input.read(&mut entry, self.header.directory + index * 4)?;
         let offset = le::<4>(&entry, 0) * SECTOR;
-        if offset != 0 {
+        let empty = offset == 0 || self.table_data(offset)? == 0;
+        if !empty {
             self.table.bytes.resize(bytes(ENTRIES * 4), 0);
             self.input.read(&mut self.table.bytes, offset)?;
         }
-        (self.table.index, self.table.offset) = (Some(index), offset);
+        (self.table.index, self.table.offset) = (Some(index), if empty { 0 } else { offset });
         Ok(())
+    }
+
+    /// How many bytes of the grain table at `offset` are not in holes.
+    fn table_data(&mut self, offset: u64) -> Result<u64> {
+        let end = offset + ENTRIES * 4;
+        if end > self.input.len() {
+            return Err(self.input.damaged(offset, "a grain table lies past the end of the file"));
+        }
+        self.input.data_in(offset..end)
     }
 
     /// The grain that has `at`, and which bytes of the disk it is.
@@ -181,18 +193,18 @@ impl Image for Vmdk {
     /// As far as grains of a kind follow each other in one table.
     fn lookup(&mut self, at: u64) -> Result<(Place, u64)> {
         let end = self.header.range_of_table(at / self.header.reach()).end;
-        let (grain, mut range) = self.grain(at)?;
+        let (packed, (grain, mut range)) = (self.header.packed, self.grain(at)?);
         if self.table.offset == 0 {
             return Ok((Place::Below, end - at));
         }
         while range.end < end {
             let (next, more) = self.grain(range.end)?;
-            if next.place() != grain.place() {
+            if next.place(packed) != grain.place(packed) {
                 break;
             }
             range = more;
         }
-        Ok((grain.place(), range.end - at))
+        Ok((grain.place(packed), range.end - at))
     }
 
     fn read(&mut self, buf: &mut [u8], at: u64) -> Result<()> {

@@ -14,6 +14,10 @@ fn round_trip(args: &[&str]) -> u64 {
     qemu_img(dir.path(), &args);
     let (found, holes) = read(&layers(dir.path(), &["image"])).unwrap();
     assert!(found == bytes, "qemu-img {args:?}");
+    let packed = args.contains(&"-c") || args.contains(&"subformat=streamOptimized");
+    let unpacked = open(&layers(dir.path(), &["image"])).unwrap().unpacked();
+    // Clusters that would not get smaller are not packed.
+    assert!((unpacked > 0) == packed && unpacked <= LEN as u64 - holes, "qemu-img {args:?}");
     holes
 }
 

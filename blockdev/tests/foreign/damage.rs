@@ -147,6 +147,65 @@ fn a_small_file_cannot_claim_to_be_full_of_data() {
     file.write_all_at(&bytes[table..table + 65536], table as u64).unwrap();
     file.write_all_at(&bytes[l1..l1 + 8].repeat(2048), l1 as u64).unwrap();
     is_refused();
+    // The same in a file of terabytes, which are holes.
+    file.set_len(4 << 40).unwrap();
+    is_refused();
+    // And by as many uses of a cluster that is not packed.
+    let cluster = 1_u64 << 63 | l1 as u64;
+    file.write_all_at(&cluster.to_be_bytes().repeat(8192), table as u64).unwrap();
+    is_refused();
+}
+
+/// How many extents the disk has; none of their bytes are read.
+fn extents(names: &[&str], dir: &Path) -> usize {
+    let mut source = open(&layers(dir, names)).unwrap();
+    let (mut at, mut count) = (0, 0);
+    while at < source.size() {
+        at += source.extent(at).unwrap().1;
+        count += 1;
+    }
+    count
+}
+
+/// Makes an image and returns where its L1 table is and its first L2 table, for which it has one
+/// cluster of data.
+fn with_table(dir: &Path, name: &str, options: &str, size: &str) -> (fs::File, u64, u64) {
+    qemu_img(dir, &["create", "-f", "qcow2", "-o", options, name, size]);
+    qemu_io(dir, name, &["write 0 512"]);
+    let file = fs::OpenOptions::new().read(true).write(true).open(dir.join(name)).unwrap();
+    let number = |at| {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, at).unwrap();
+        u64::from_be_bytes(bytes) & 0x00ff_ffff_ffff_fe00
+    };
+    let l1 = number(40);
+    let table = number(l1);
+    (file, l1, table)
+}
+
+/// It would take minutes, were each looked through.
+#[test]
+fn tables_in_holes_cost_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = "cluster_size=16k,extended_l2=on";
+    let (file, l1, _) = with_table(dir.path(), "image", options, "4T");
+    let end = file.metadata().unwrap().len().next_multiple_of(16 << 10);
+    file.set_len(end + (16 << 10)).unwrap();
+    file.write_all_at(&(1 << 63 | end).to_be_bytes().repeat((4 << 40) >> 24), l1).unwrap();
+    assert_eq!(extents(&["image"], dir.path()), (4 << 40) >> 24);
+}
+
+/// It would take minutes, were the run above looked through for each cluster below.
+#[test]
+fn a_long_run_above_many_short_ones_is_looked_for_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = "cluster_size=2M";
+    let (below, _, table) = with_table(dir.path(), "below", options, "512G");
+    let entries = [0_u64, 1].map(u64::to_be_bytes).concat();
+    below.write_all_at(&entries.repeat(128 << 10), table).unwrap();
+    drop(with_table(dir.path(), "above", options, "512G"));
+    qemu_img(dir.path(), &["rebase", "-u", "-b", "below", "-F", "qcow2", "above"]);
+    assert_eq!(extents(&["above", "below"], dir.path()), 256 << 10);
 }
 
 #[test]

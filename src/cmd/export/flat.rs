@@ -1,11 +1,14 @@
 //! Whole disks for other programs: `export --flat`, and what `image export` has in common with it.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use blockdev::Stack;
 use blockdev::copy::Source;
 use blockdev::export::{self, Existing};
 use serde::Serialize;
 
+use super::dir;
 use crate::args::{self, Format, NewFile};
 use crate::cmd::App;
 use crate::console::Signals;
@@ -16,7 +19,7 @@ use crate::output::{self, Style, human, progress};
 /// What programs are told.
 #[derive(Serialize)]
 struct Report<'a> {
-    file: &'a std::path::Path,
+    file: &'a Path,
     format: &'static str,
     size: u64,
     bytes_on_disk: u64,
@@ -49,6 +52,7 @@ pub fn write_disk(
 ) -> Result<()> {
     refuse_stdout(file)?;
     let (format, word) = format(formats, file.compress)?;
+    refuse_own(app, &file.output)?;
     let existing = if file.force { Existing::Replace } else { Existing::Keep };
     let path = &file.output;
     let (signals, size) = (Signals::catch()?, source.size());
@@ -77,6 +81,18 @@ fn refuse_stdout(file: &NewFile) -> Result<(), Failure> {
     match file.output.to_str() {
         Some("-") => Err(Failure::usage("a whole disk is not written to standard output")
             .hint("-o FILE; for a pipe, offshoot disk serve --read-only and nbdcopy")),
+        _ => Ok(()),
+    }
+}
+
+/// Whatever is in the store, some machine or image is made of it.
+fn refuse_own(app: &App, path: &Path) -> Result<()> {
+    let (root, dir) = (app.store()?.paths.root().canonicalize(), dir(path).canonicalize());
+    match (root, dir) {
+        (Ok(root), Ok(dir)) if dir.starts_with(&root) && path.symlink_metadata().is_ok() => {
+            let what = format!("{} is part of the store, and is not replaced", path.display());
+            Err(Failure::in_use(what).hint("write to a file elsewhere").into())
+        }
         _ => Ok(()),
     }
 }

@@ -36,7 +36,8 @@ impl Mapping {
         match self {
             Mapping::Below => Place::Below,
             Mapping::Zero => Place::Zero,
-            Mapping::Data { .. } | Mapping::Packed { .. } => Place::Data,
+            Mapping::Data { .. } => Place::Data,
+            Mapping::Packed { .. } => Place::Packed,
         }
     }
 }
