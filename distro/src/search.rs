@@ -128,11 +128,15 @@ impl Search {
         let text = options.as_ref().map_or("", |options| &options.text);
         let named = root.or_else(|| self.unread_root(text));
         let word = named.map(|root| self.volumes[root].root(kernel.initrd.is_some()));
+        let cmdline = cmdline::fit(text, word.as_deref(), !about.fstab);
+        if root.is_none() {
+            self.notes.push(self.about_root(named, &cmdline));
+        }
         let place = |path| Place { path, volume: self.volumes[volume].to_string() };
         System {
             name: about.name,
             root: root.map(|root| self.volumes[root].to_string()),
-            cmdline: cmdline::fit(text, word.as_deref(), !about.fstab),
+            cmdline,
             kernel: place(kernel.path),
             initrd: kernel.initrd.map(place),
             cmdline_from: options.map(|options| options.from),
@@ -150,14 +154,37 @@ impl Search {
         (candidates.next().is_none() && !options.contains("root=")).then_some(only)
     }
 
+    /// Says what becomes of a root that was not found; `taken` is what it is taken for.
+    fn about_root(&self, taken: Option<usize>, cmdline: &str) -> String {
+        if let Some(root) = taken {
+            return format!(
+                "its root is taken to be {}, which is not read here",
+                self.volumes[root]
+            );
+        }
+        let said = cmdline.split(' ').find_map(|word| word.strip_prefix("root="));
+        let about = match said {
+            Some(root) => format!("its root is said to be {root}, which is not read here"),
+            None => "nothing says where its root is: give --cmdline 'root=DEVICE ro console=ttyS0'"
+                .to_owned(),
+        };
+        std::iter::once(about).chain(self.unread()).collect::<Vec<_>>().join("; ")
+    }
+
+    /// What is known by name only, for people.
+    fn unread(&self) -> impl Iterator<Item = String> {
+        let unread = self.volumes.iter().filter(|at| !matches!(at.kind(), "ext4" | "FAT" | "swap"));
+        let known = unread.filter(|at| at.content != Content::Unknown);
+        known.map(|at| format!("{at} is not read here"))
+    }
+
     /// Says what there is instead of a system.
     fn explain(&mut self) {
-        let unread = self.volumes.iter().filter(|at| !matches!(at.kind(), "ext4" | "FAT" | "swap"));
-        let mut known = unread.filter(|at| at.content != Content::Unknown).peekable();
-        if known.peek().is_none() && self.notes.is_empty() {
+        let unread: Vec<_> = self.unread().collect();
+        if unread.is_empty() && self.notes.is_empty() {
             self.notes.push("no Linux system was found on it".into());
         }
-        self.notes.extend(known.map(|at| format!("{at} is not read here")));
+        self.notes.extend(unread);
     }
 }
 

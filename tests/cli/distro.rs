@@ -204,6 +204,35 @@ fn what_cannot_be_read_is_named() {
     disk().damage(MIB + 0x1_0040, b"_BHRfS_M").is_data("partition 1 (btrfs) is not read here");
 }
 
+/// With a `/boot` that can be read, and `root` in its menu.
+fn sealed_root(signature: &[u8], root: &str) -> (String, String) {
+    let menu = format!("menuentry x {{\n linux /vmlinuz-6.1 {root} quiet\n}}\n");
+    let files = [("vmlinuz-6.1", guest::KERNEL), ("grub/grub.cfg", menu.as_bytes())];
+    let disk = Disk::new(20 * MIB)
+        .table("label: gpt\nstart=2048, size=16384\nstart=18432, size=16384\n")
+        .ext4(1, BOOT, &files)
+        .damage(9 * MIB, signature);
+    let (record, said) = disk.import(&[]);
+    (record["cmdline"].as_str().expect("text").to_owned(), said)
+}
+
+#[test]
+fn root_that_cannot_be_read_is_named_beside_a_boot_partition() {
+    let (luks, xfs) = (b"LUKS\xba\xbe", b"XFSB");
+    let (cmdline, said) = sealed_root(luks, "root=/dev/mapper/crypt");
+    assert_eq!(cmdline, "root=/dev/mapper/crypt rw quiet console=ttyS0");
+    assert!(said.contains("its root is said to be /dev/mapper/crypt"), "{said}");
+    assert!(said.contains("partition 2 (LUKS) is not read here"), "{said}");
+
+    let (cmdline, said) = sealed_root(luks, "rd.luks=1");
+    assert_eq!(cmdline, "rw rd.luks=1 quiet console=ttyS0");
+    assert!(said.contains("nothing says where its root is: give --cmdline 'root="), "{said}");
+    assert!(said.contains("partition 2 (LUKS) is not read here"), "{said}");
+
+    let (_, said) = sealed_root(xfs, "");
+    assert!(said.contains("its root is taken to be partition 2 (XFS), which"), "{said}");
+}
+
 #[test]
 fn damage_is_said_and_the_import_goes_on() {
     let broken = gpt().damage(512, &[0; 512]);
