@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use blockdev::Stack;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno as SystemErrno;
 
 use super::budget::{Budget, Pool};
@@ -27,6 +27,8 @@ use crate::{Error, Result};
 
 /// How long a client may be silent while it negotiates.
 const NEGOTIATION: Duration = Duration::from_secs(10);
+/// Where the next step is known already.
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// Serves one client to its end.
 ///
@@ -113,12 +115,13 @@ impl Transmission<'_> {
     fn run(mut self) -> Result<()> {
         loop {
             self.take_requests()?;
-            self.flights.finish(&mut self.pool, &mut self.outbox).map_err(Error::Disk)?;
+            let more = self.flights.finish(&mut self.pool, &mut self.outbox);
+            let more = more.map_err(Error::Disk)?;
             self.send()?;
             if self.leaving && self.is_idle() && !self.receiver.is_held_up() {
                 return Ok(());
             }
-            self.wait()?;
+            self.wait(if more { Some(&AT_ONCE) } else { None })?;
         }
     }
 
@@ -161,7 +164,7 @@ impl Transmission<'_> {
     }
 
     /// Waits until there is something to do, and takes in what has arrived.
-    fn wait(&mut self) -> Result<()> {
+    fn wait(&mut self, timeout: Option<&Timespec>) -> Result<()> {
         let listens = !self.leaving && !self.receiver.is_held_up();
         if self.is_idle() {
             // What is held up has room now.
@@ -170,6 +173,7 @@ impl Transmission<'_> {
         let mut events = PollFlags::empty();
         events.set(PollFlags::IN, listens);
         events.set(PollFlags::OUT, !self.outbox.is_empty());
+        events.set(PollFlags::RDHUP, !self.flights.is_hurried());
         let mut fds = Vec::with_capacity(2);
         let wakeup = self.flights.wakeup();
         if !events.is_empty() {
@@ -178,13 +182,19 @@ impl Transmission<'_> {
         if !self.flights.is_empty() {
             fds.push(PollFd::from_borrowed_fd(wakeup, PollFlags::IN));
         }
-        match poll(&mut fds, None) {
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(SystemErrno::INTR) => {}
             Err(error) => return Err(Error::Connection(error.into())),
         }
-        let heard = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
-        let heard = listens && fds.first().is_some_and(|fd| fd.revents().intersects(heard));
-        if heard { self.receive(Patience::Now) } else { Ok(()) }
+        let found = match fds.first() {
+            Some(fd) if !events.is_empty() => fd.revents(),
+            _ => PollFlags::empty(),
+        };
+        if found.intersects(PollFlags::RDHUP | PollFlags::HUP) {
+            self.flights.hurry();
+        }
+        let heard = found.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
+        if listens && heard { self.receive(Patience::Now) } else { Ok(()) }
     }
 
     fn receive(&mut self, patience: Patience) -> Result<()> {

@@ -63,6 +63,8 @@ pub struct Flights {
     terms: Terms,
     flights: Slab<Flight>,
     done: Vec<Done>,
+    /// Nobody waits for long work any more.
+    hurried: bool,
     complained: Option<Instant>,
 }
 
@@ -78,6 +80,7 @@ impl Flights {
             terms,
             flights: Slab::new(),
             done: Vec::new(),
+            hurried: false,
             complained: None,
         })
     }
@@ -111,23 +114,31 @@ impl Flights {
         out.push(Answer { reply, cost });
     }
 
-    /// Starts what has been submitted and answers what has been finished.
+    /// Starts what has been submitted and answers what has been finished. Returns whether more
+    /// has been submitted.
     ///
     /// # Errors
     /// The disk is of no further use.
-    pub fn finish(&mut self, pool: &mut Pool, out: &mut Outbox) -> blockdev::Result<()> {
-        loop {
-            let mut done = std::mem::take(&mut self.done);
-            self.disk.poll(&mut done)?;
-            let mut again = false;
-            for done in done.drain(..) {
-                again |= self.land(done, pool, out);
-            }
-            self.done = done;
-            if !again {
-                return Ok(());
-            }
+    pub fn finish(&mut self, pool: &mut Pool, out: &mut Outbox) -> blockdev::Result<bool> {
+        let mut done = std::mem::take(&mut self.done);
+        self.disk.poll(&mut done)?;
+        let mut more = false;
+        for done in done.drain(..) {
+            more |= self.land(done, pool, out);
         }
+        self.done = done;
+        Ok(more)
+    }
+
+    /// The client says nothing more, and may be gone: zeroes that are being written, which may be
+    /// gigabytes, end with the piece that is under way.
+    pub fn hurry(&mut self) {
+        self.hurried = true;
+    }
+
+    /// Whether it was told to [`hurry`](Flights::hurry).
+    pub fn is_hurried(&self) -> bool {
+        self.hurried
     }
 
     /// One operation has ended: whether it has been followed by another.
@@ -145,6 +156,9 @@ impl Flights {
             }
             (Ok(()), Next::Data(at), Some(data)) => {
                 (Reply::data(cookie, at, data, structured), None)
+            }
+            (Ok(()), Next::Fill { .. }, zeroes) if self.hurried => {
+                (Reply::error(cookie, Errno::ShuttingDown, structured), zeroes)
             }
             (Ok(()), Next::Fill { rest, durable }, Some(zeroes)) => {
                 let (next, op) = fill(rest, durable, zeroes);

@@ -78,6 +78,8 @@ pub enum Errno {
     NoSpace = 28,
     /// It can be done, but not as asked.
     Unsupported = 95,
+    /// The connection ends before it is done.
+    ShuttingDown = 108,
 }
 
 impl Header {
