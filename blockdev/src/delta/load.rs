@@ -9,11 +9,25 @@ use crate::{Error, Result};
 
 /// Bitmap sectors read at once.
 const CHUNK: u64 = 64 * 1024;
-/// How often a sector is read again where its writer may be at it at this moment.
+/// How often what looks damaged is read again where its writer may be at it at this moment.
 const LOOKS: usize = 16;
 
 /// Reads the header and checks that the file is as long as it says.
+///
+/// Somebody may be rewriting it, even while others hold the lock to read: what looks damaged or cut
+/// off is looked at again, because half of that may have been seen.
 pub(crate) fn header(storage: &dyn Storage, path: &Path) -> Result<Header> {
+    let mut found = header_now(storage, path);
+    for _ in 0..LOOKS {
+        if !matches!(found, Err(Error::Damaged { .. } | Error::Truncated { .. })) {
+            break;
+        }
+        found = header_now(storage, path);
+    }
+    found
+}
+
+fn header_now(storage: &dyn Storage, path: &Path) -> Result<Header> {
     let len = storage.len().map_err(Error::read(path, 0))?;
     let [first, second] = COPIES.map(|at| at as u64);
     require_len(len, second + SECTOR, path).or_else(|truncated| {
@@ -139,7 +153,8 @@ fn sector(
             break;
         }
         storage.read_exact_at(&mut bytes, at).map_err(Error::read(path, at))?;
-        decoded = header.decode_sector(index, &bytes);
+        // The header may have been rewritten since, and the sector after it.
+        decoded = self::header(storage, path)?.decode_sector(index, &bytes);
     }
     decoded.map_err(|what| Error::Damaged { path: path.into(), at, what: what.into() })
 }

@@ -1,12 +1,14 @@
 //! What damage, other versions and other people's files are told from each other.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::delta::{Delta, Header, MAX_SIZE, inspect};
-use crate::io::mem::{Image, MemStorage};
+use crate::delta::{Delta, Frozen, Header, MAX_SIZE, inspect, load};
+use crate::io::Storage;
+use crate::io::mem::{Call, Image, MemStorage};
 use crate::testing::{Clone, import, pattern, writable, write};
 use crate::{Engine, Error, ErrorKind, Stack, StackSpec};
 
@@ -230,4 +232,66 @@ fn a_huge_sparse_file_is_refused_without_reading_it() {
     let file = File::create(clone.delta()).unwrap();
     file.set_len(1 << 40).unwrap();
     assert!(matches!(inspect(&clone.delta()), Err(Error::NotADelta { .. })));
+}
+
+/// What reading the header finds when `first` happens before its first copy is read, and `later`
+/// when it is looked at again.
+fn read_while(
+    first: impl FnOnce(&MemStorage, Header) -> io::Result<()> + Send + 'static,
+    later: impl FnOnce(&MemStorage, Header) -> io::Result<()> + Send + 'static,
+) -> crate::Result<Header> {
+    let (len, image) = in_memory(&used());
+    let storage = Arc::new(MemStorage::new(len, image));
+    let path = Path::new("delta");
+    let header = load::header(&*storage, path).unwrap();
+    let (again, next) = (Arc::downgrade(&storage), Header { generation: 2, ..header.clone() });
+    storage.trap(Call::Read, 0, {
+        let (storage, next) = (again.clone(), next.clone());
+        move || first(&storage.upgrade().unwrap(), next)
+    });
+    storage.trap(Call::Read, 2, move || later(&again.upgrade().unwrap(), next));
+    load::header(&*storage, path)
+}
+
+#[test]
+fn a_header_that_is_rewritten_while_it_is_read_is_not_taken_for_damaged() {
+    let found = read_while(
+        |storage, next| {
+            let (mut torn, storage) = ([0; 512], storage as &dyn Storage);
+            storage.read_exact_at(&mut torn, 0)?;
+            torn[256..].copy_from_slice(&next.encode()[256..]);
+            storage.write_all_at(&torn, 0)
+        },
+        |storage, next| (storage as &dyn Storage).write_all_at(&next.encode(), 0),
+    );
+    assert_eq!(found.unwrap().generation, 2);
+}
+
+#[test]
+fn a_delta_that_grows_while_its_header_is_read_is_not_taken_for_cut_off() {
+    let found = read_while(
+        |storage, next| {
+            let next = Header { size: 2 * next.size, ..next };
+            storage.set_len(next.file_len())?;
+            let storage: &dyn Storage = storage;
+            [0, 4096].into_iter().try_for_each(|at| storage.write_all_at(&next.encode(), at))
+        },
+        |_, _| Ok(()),
+    );
+    assert_eq!(found.unwrap().size, 131_072);
+}
+
+#[test]
+fn bits_written_after_the_header_was_read_are_not_taken_for_damaged() {
+    let (len, image) = in_memory(&used());
+    let storage = Arc::new(MemStorage::new(len, image));
+    let reader = Frozen::load(Path::new("delta"), storage.clone()).unwrap();
+    let merger = || Delta::load(Path::new("delta"), storage.clone()).unwrap();
+    merger().freeze().unwrap();
+    let (merger, block) = (merger(), 4096..8192);
+    merger.own(&block, &merger.wait_for_permit(&block).unwrap());
+    merger.flush().unwrap();
+    let mut owned = 0;
+    reader.bitmap(0..1, |_, bits| owned = bits[0].count_ones()).unwrap();
+    assert_eq!(owned, 4);
 }
