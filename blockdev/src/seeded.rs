@@ -112,5 +112,5 @@ pub(crate) fn taken_late(bitmap: &Bitmap, taken: Vec<Snapshot>) -> Vec<Snapshot>
         return taken;
     }
     bitmap.put_back(&taken);
-    bitmap.take_pending()
+    bitmap.take_pending(0, usize::MAX)
 }

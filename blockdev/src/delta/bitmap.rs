@@ -101,17 +101,21 @@ impl Bitmap {
         }
     }
 
-    /// The sectors with bits that nobody has taken yet. They are then the caller's to make
-    /// durable, or to [`put_back`](Bitmap::put_back).
-    pub(crate) fn take_pending(&self) -> Vec<Snapshot> {
+    /// The first `most` sectors, from sector `from` on, with bits that nobody has taken yet. They are
+    /// then the caller's to make durable, or to [`put_back`](Bitmap::put_back).
+    pub(crate) fn take_pending(&self, from: u64, most: usize) -> Vec<Snapshot> {
         let mut pending = self.pending();
         let mut taken = Vec::new();
-        for (index, word) in (0u64..).zip(pending.iter_mut()) {
-            let mut word = std::mem::take(word);
-            while word != 0 {
-                let sector = index * 64 + u64::from(word.trailing_zeros());
-                taken.push(self.snapshot(sector));
-                word &= word - 1;
+        for (word, first) in pending.iter_mut().zip((0u64..).step_by(64)).skip(index(from / 64)) {
+            let mut wanted = *word & (u64::MAX << from.saturating_sub(first));
+            while wanted != 0 && taken.len() < most {
+                let bit = wanted & wanted.wrapping_neg();
+                taken.push(self.snapshot(first + u64::from(bit.trailing_zeros())));
+                *word ^= bit;
+                wanted ^= bit;
+            }
+            if taken.len() == most {
+                break;
             }
         }
         taken
@@ -190,6 +194,14 @@ mod tests {
         (0..bitmap.blocks).filter(|&block| bitmap.contains(block)).collect()
     }
 
+    fn all(bitmap: &Bitmap) -> Vec<Snapshot> {
+        bitmap.take_pending(0, usize::MAX)
+    }
+
+    fn numbers(taken: &[Snapshot]) -> Vec<u64> {
+        taken.iter().map(|taken| taken.sector).collect()
+    }
+
     #[test]
     fn inserted_blocks_are_owned_and_no_others() {
         let bitmap = Bitmap::new(9000).unwrap();
@@ -215,27 +227,39 @@ mod tests {
         let bitmap = Bitmap::new(9000).unwrap();
         bitmap.insert(1..2);
         bitmap.insert(5000..5001);
-        let taken = bitmap.take_pending();
-        assert_eq!(taken.iter().map(|s| s.sector).collect::<Vec<_>>(), [0, 1]);
+        let taken = all(&bitmap);
+        assert_eq!(numbers(&taken), [0, 1]);
         assert_eq!(taken[0].bits[0], 2);
         bitmap.insert(1..2);
-        assert!(bitmap.take_pending().is_empty(), "nothing new was inserted");
+        assert!(all(&bitmap).is_empty(), "nothing new was inserted");
+    }
+
+    #[test]
+    fn a_part_of_the_pending_sectors_is_taken_and_the_rest_stays_pending() {
+        let bitmap = Bitmap::new(200 * SECTOR_BLOCKS).unwrap();
+        for sector in [1, 63, 64, 65, 199] {
+            bitmap.insert(sector * SECTOR_BLOCKS..sector * SECTOR_BLOCKS + 1);
+        }
+        assert_eq!(numbers(&bitmap.take_pending(2, 2)), [63, 64]);
+        assert_eq!(numbers(&bitmap.take_pending(65, 2)), [65, 199]);
+        assert!(bitmap.take_pending(2, 2).is_empty());
+        assert_eq!(numbers(&all(&bitmap)), [1]);
     }
 
     #[test]
     fn what_is_put_back_is_taken_again() {
         let bitmap = Bitmap::new(9000).unwrap();
         bitmap.insert(5000..5001);
-        let taken = bitmap.take_pending();
+        let taken = all(&bitmap);
         bitmap.put_back(&taken);
-        assert_eq!(bitmap.take_pending().len(), 1);
+        assert_eq!(all(&bitmap).len(), 1);
     }
 
     #[test]
     fn a_large_bitmap_costs_nothing_until_used() {
         let bitmap = Bitmap::new((1 << 46) / 4096).unwrap();
         bitmap.insert(0..1);
-        assert_eq!(bitmap.take_pending().len(), 1);
+        assert_eq!(all(&bitmap).len(), 1);
         assert!(Bitmap::new(u64::MAX).is_err());
     }
 }

@@ -1,14 +1,15 @@
 //! Deltas in files: what they cost, and who may open them.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::base::{Base, Identity};
-use crate::delta::{Delta, Parent, create, create_in, inspect};
-use crate::io::mem::{Fault, Image, MemStorage};
+use crate::delta::{BLOCK, Delta, Parent, SECTOR_BLOCKS, create, create_in, inspect};
+use crate::io::mem::{Call, Event, Fault, Image, Log, MemStorage};
 use crate::testing::{Clone, ENGINES, pattern, read, run, write};
 use crate::{Engine, ErrorKind, Op, Stack, StackSpec};
 
@@ -140,4 +141,41 @@ fn opening_an_empty_delta_takes_the_same_few_calls_at_any_size() {
         // The length, two copies of the header, one look for data in the bitmap.
         assert_eq!(storage.calls(), 4);
     }
+}
+
+#[test]
+fn a_flush_of_a_whole_large_disk_takes_a_part_at_a_time_and_no_bit_before_its_data() {
+    const FIRST: u64 = 8192 * SECTOR_BLOCKS * BLOCK;
+    let log = Arc::new(Log::default());
+    let storage = Arc::new(MemStorage::recorded(0, Arc::clone(&log), 0, Image::new()));
+    create_in(&*storage, 200 << 30, &Parent::nothing()).unwrap();
+    let delta = Arc::new(Delta::load("delta".as_ref(), storage.clone()).unwrap());
+    let own = |delta: &Delta, range: Range<u64>| {
+        delta.own(&range, &delta.wait_for_permit(&range).unwrap());
+    };
+    own(&delta, 0..FIRST + BLOCK);
+    drop(log.take());
+    // While the bits of the first part are written, one of the second part comes to be.
+    let (bits, data) = (delta.header().sector_at(0) / 512, delta.offset(FIRST + BLOCK) / 512);
+    let writer = Arc::downgrade(&delta);
+    storage.trap(Call::Write(bits, bits + 1), 0, move || {
+        let delta = writer.upgrade().unwrap();
+        delta.store(&[7; 4096], FIRST + BLOCK).unwrap();
+        own(&delta, FIRST + BLOCK..FIRST + 2 * BLOCK);
+        Ok(())
+    });
+    delta.flush().unwrap();
+    let records = log.take();
+    let wrote = |sector: u64| {
+        let is = |event: &Event| matches!(event, Event::Write(sectors) if sectors.iter().any(|(at, _)| *at == sector));
+        records.iter().position(|record| is(&record.event)).unwrap()
+    };
+    let (data, bits) = (wrote(data), wrote(bits + 8192));
+    let synced = records[..bits]
+        .iter()
+        .any(|record| matches!(record.event, Event::Sync(covered) if covered > data));
+    assert!(synced, "{data} then {bits} of {records:?}");
+    let last = records.last().map(|record| &record.event);
+    assert!(matches!(last, Some(Event::Sync(_))), "{last:?}");
+    assert!(!delta.bitmap().has_pending());
 }
