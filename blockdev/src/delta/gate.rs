@@ -49,7 +49,7 @@ impl Gate {
         }
         if refused.over || !self.is_closed() {
             waker.signal();
-        } else {
+        } else if !refused.wakers.iter().any(|waiting| Arc::ptr_eq(waiting, waker)) {
             refused.wakers.push(Arc::clone(waker));
         }
         None
@@ -145,6 +145,15 @@ mod tests {
         gate.open();
         waker.wait();
         assert!(gate.enter(&waker).is_some());
+    }
+
+    #[test]
+    fn who_asks_again_and_again_is_remembered_once() {
+        let gate = Arc::new(Gate::default());
+        let waker = Arc::new(Wakeup::new().unwrap());
+        gate.close();
+        assert!((0..100).all(|_| gate.enter(&waker).is_none()));
+        assert_eq!(gate.refused().wakers.len(), 1);
     }
 
     #[test]

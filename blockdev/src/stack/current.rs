@@ -44,6 +44,12 @@ impl Current {
         });
     }
 
+    /// How many are told.
+    #[cfg(test)]
+    pub(crate) fn watchers(&self) -> usize {
+        self.watching().len()
+    }
+
     fn watching(&self) -> MutexGuard<'_, Vec<Weak<Wakeup>>> {
         self.watching.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,7 +76,10 @@ impl View {
 
     /// Signals `wakeup` when there are newer layers.
     pub(crate) fn watch(&self, wakeup: &Arc<Wakeup>) {
-        self.current.watching().push(Arc::downgrade(wakeup));
+        let mut watching = self.current.watching();
+        // A server has had one for every client that ever was.
+        watching.retain(|wakeup| wakeup.strong_count() > 0);
+        watching.push(Arc::downgrade(wakeup));
     }
 
     /// Whether there are newer layers.

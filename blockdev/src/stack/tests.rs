@@ -240,6 +240,15 @@ fn a_disk_dropped_with_operations_in_flight_has_done_them() {
 }
 
 #[test]
+fn disks_that_are_gone_take_no_memory() {
+    let stack = Clone::new(&[7; 4096], 8192).open();
+    for engine in ENGINES.into_iter().cycle().take(100) {
+        drop(stack.disk(engine).unwrap());
+    }
+    assert_eq!(stack.current.watchers(), 1, "the last one, until the next comes");
+}
+
+#[test]
 fn fragmented_reads_longer_than_the_ring_are_complete() {
     let size = 2 << 20;
     let clone = Clone::new(&pattern(size, 1), size as u64);
