@@ -176,10 +176,10 @@ impl Layers {
         self.files[layer].as_ref().expect("no place is in a base that is not there")
     }
 
-    /// The storage of the layer `uuid`.
-    pub(crate) fn storage_of(&self, uuid: Uuid) -> Option<&Arc<dyn Storage>> {
+    /// Where the layer `uuid` was opened, and its storage.
+    pub(crate) fn layer_of(&self, uuid: Uuid) -> Option<(&Path, &Arc<dyn Storage>)> {
         let layer = self.files.iter().flatten().find(|layer| layer.uuid == uuid);
-        layer.map(|layer| &layer.storage)
+        layer.map(|layer| (&*layer.path, &layer.storage))
     }
 
     /// The storage of a layer that something is in.
@@ -194,7 +194,7 @@ impl Layers {
 
     /// The delta, if it may be written to.
     pub(crate) fn delta(&self) -> Result<&Arc<Delta>> {
-        let live = self.delta.as_ref().filter(|delta| delta.header().state != State::Frozen);
+        let live = self.delta.as_ref().filter(|delta| delta.header().state == State::Live);
         live.ok_or(Error::ReadOnly)
     }
 

@@ -190,7 +190,7 @@ impl World {
 
     /// Merges a frozen layer into the frozen one above it, while the guest runs.
     fn remove_middle(&mut self, middle: usize, child: usize) -> Result<()> {
-        if self.store().layer(child)?.header().state != State::Frozen {
+        if self.store().layer(child)?.header().state == State::Live {
             // Its last flush found no room: it is the running disk's alone, and locked.
             return Ok(());
         }

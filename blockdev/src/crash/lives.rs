@@ -77,15 +77,27 @@ fn a_map_of_a_layer_below_what_is_merged_into_it_is_none_of_it_on_top() {
     let commit = Change(Chain::Commit);
     let snapshot = Change(Chain::SnapshotDuring(0, Guest::Write(0..8)));
     let merged = [snapshot.clone(), commit.clone()];
-    let again = [commit, Do(Guest::Write(20..23)), Do(Guest::Flush), snapshot];
+    go_on(&merged, &[commit, Do(Guest::Write(20..23)), Do(Guest::Flush), snapshot]);
+}
+
+#[test]
+fn what_is_written_after_a_commit_was_cut_off_is_committed_with_the_next() {
+    let commit = Change(Chain::Commit);
+    let (write, flush) = (|range| Do(Guest::Write(range)), Do(Guest::Flush));
+    let word = [Change(Chain::Snapshot), write(1..3), flush.clone(), commit.clone()];
+    go_on(&word, &[write(20..23), flush, commit]);
+}
+
+/// Has `then` happen after every crash in the last letter of `word`.
+fn go_on(word: &[Letter], then: &[Letter]) {
     let mut left = Vec::new();
     let (mut world, random) = (World::new(), &mut Random(5));
-    crash(&mut world, &merged, Effort::Sample, random, &mut |legal, files, found| {
+    crash(&mut world, word, Effort::Sample, random, &mut |legal, files, found| {
         left.push((Legal { model: Model::of(&found), merging: None, ..legal.clone() }, files));
     })
     .unwrap();
     for (legal, files) in left {
         let mut world = World::begin(world.bases.clone(), files, legal).unwrap();
-        crash(&mut world, &again, Effort::Sample, random, &mut |_, _, _| ()).unwrap();
+        crash(&mut world, then, Effort::Sample, random, &mut |_, _, _| ()).unwrap();
     }
 }

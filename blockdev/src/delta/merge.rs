@@ -134,8 +134,10 @@ impl Delta {
             return Ok(());
         }
         self.rewrite(|header| {
+            // The child pins the epoch from before it was begun the first time.
+            let begun = [State::Absorbing(child.uuid), State::Absorbed(child.uuid)];
+            header.epoch += u64::from(!begun.contains(&header.state));
             header.state = State::Absorbing(child.uuid);
-            header.epoch += 1;
             header.size = size;
         })
     }

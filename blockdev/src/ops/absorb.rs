@@ -18,7 +18,9 @@ use crate::{Error, Result};
 /// frozen, or open by nobody.
 ///
 /// Afterwards whoever stood on `child` can stand on `parent`, and `parent` can be on top: it is in
-/// state absorbed. Until then `child` is what it was, and `parent` means something only below it.
+/// state absorbed. Until then `child` is what it was, and `parent` means something only below it. A
+/// child that is live may be written to again: then `parent` has to absorb it again, and nobody else
+/// may stand on that before.
 ///
 /// # Errors
 /// One is in use or damaged, `child` does not stand on `parent`, there is no room, or `watch` broke
@@ -36,17 +38,17 @@ pub(crate) fn absorb_into(
 ) -> Result<()> {
     let opened = open()?;
     let header = opened.header();
+    let (uuid, frozen) = (child.header().uuid, child.header().state == State::Frozen);
     match header.state {
-        State::Absorbed(uuid) if uuid == child.header().uuid => return Ok(()),
-        State::Absorbing(uuid) if uuid == child.header().uuid => {}
-        State::Absorbing(uuid) => {
-            return Err(Error::Absorbing { path: opened.path().into(), child: uuid });
+        // What is frozen has not changed since.
+        State::Absorbed(merged) if merged == uuid && frozen => return Ok(()),
+        State::Absorbing(merged) | State::Absorbed(merged) if merged == uuid => {}
+        State::Absorbing(child) => {
+            return Err(Error::Absorbing { path: opened.path().into(), child });
         }
-        _ => {
-            check_parent(&opened, child)?;
-            opened.begin_absorbing(child.header())?;
-        }
+        _ => check_parent(&opened, child)?,
     }
+    opened.begin_absorbing(child.header())?;
     drop(opened);
     // Opened again, at the length it has now.
     let parent = open()?;

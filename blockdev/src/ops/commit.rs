@@ -26,7 +26,7 @@ impl Stack {
         let [below @ .., parent, child] = &chain.frozen[..] else { return Err(Error::NoLayers) };
         let layers = self.current.get();
         // Not by its path: a snapshot has moved it if it was this stack's delta once.
-        let locked = layers.storage_of(heading(parent)?.uuid).ok_or(Error::NoLayers)?;
+        let (_, locked) = layers.layer_of(heading(parent)?.uuid).ok_or(Error::NoLayers)?;
         let exclusive = Exclusive::take(parent, locked)?;
         let open = || Delta::load(parent, Arc::clone(&exclusive.writable));
         absorb_into(open, &Frozen::open(child)?, pace, watch)?;

@@ -15,6 +15,8 @@ use crate::sealed::{Owned, Reader, apply, seal};
 use crate::testing::{Clone, ENGINES, drain, import, over, pattern, read, run, write};
 use crate::{Buffers, Disk, Engine, Error, ErrorKind, Extent, Op, Stack, StackSpec, Tag};
 
+mod absorb;
+
 fn go(_: u64, _: u64) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
@@ -149,6 +151,13 @@ impl Chain {
         self.check(Engine::Sync);
     }
 
+    /// Merges the topmost frozen layer into the one below it.
+    fn merge(&mut self) {
+        self.clone.open().commit(self.spec(), Pace::Full, &mut go).unwrap();
+        self.clone.spec.frozen.pop();
+        self.models.remove(self.models.len() - 3);
+    }
+
     /// That the delta and every frozen layer read as they should.
     fn check(&self, engine: Engine) {
         let found = read(&mut *self.disk(engine), 0, self.models.last().unwrap().len()).unwrap();
@@ -172,7 +181,10 @@ enum Step {
     Zero(u64, u64),
     Snapshot(u64),
     Remove(usize),
+    /// The delta into the topmost frozen layer, which takes its place.
     Commit,
+    /// The topmost frozen layer into the one below it.
+    Merge,
     Flatten,
     /// Onto the base it does not stand on.
     Rebase,
@@ -191,6 +203,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0u64..20).prop_map(Step::Snapshot),
         2 => any::<usize>().prop_map(Step::Remove),
         2 => Just(Step::Commit),
+        2 => Just(Step::Merge),
         1 => Just(Step::Flatten),
         2 => Just(Step::Rebase),
         1 => Just(Step::Attach),
@@ -221,6 +234,7 @@ fn take(chain: &mut Chain, engine: Engine, step: &Step) {
         Step::Snapshot(more) => chain.snapshot(more * 512),
         Step::Remove(index) if depth > 0 => chain.remove(index % depth),
         Step::Commit if depth > 0 => chain.commit(),
+        Step::Merge if depth > 1 => chain.merge(),
         Step::Flatten => {
             chain.clone.open().flatten(Pace::Full, &mut go).unwrap();
             chain.models.drain(..chain.models.len() - 1);
@@ -238,7 +252,7 @@ fn take(chain: &mut Chain, engine: Engine, step: &Step) {
         Step::Compact => {
             chain.clone.open().compact(Pace::Full, &mut go).unwrap();
         }
-        Step::Remove(_) | Step::Commit => {}
+        Step::Remove(_) | Step::Commit | Step::Merge => {}
     }
 }
 
@@ -349,48 +363,6 @@ fn a_layer_below_a_running_disk_is_removed() {
 }
 
 #[test]
-fn what_a_running_disk_wrote_is_committed_below_it() {
-    let mut chain = deep(3, 128);
-    let spec = chain.spec().clone();
-    let [.., parent, child] = &spec.frozen[..] else { panic!("it is deep") };
-    let model = chain.models[3].clone();
-    beside_a_guest(&mut chain, |stack| stack.commit(&spec, Pace::Beside, &mut go).unwrap());
-    std::fs::remove_file(child).unwrap();
-    chain.clone.spec.frozen.pop();
-    chain.models.remove(2);
-    assert!(chain.models[2] == model);
-    chain.check_all(Engine::Uring);
-    assert!(matches!(inspect(parent).unwrap().state, State::Absorbed(_)));
-}
-
-#[test]
-fn a_layer_below_one_that_was_committed_into_is_removed() {
-    let mut chain = deep(3, 16);
-    chain.clone.open().commit(chain.spec(), Pace::Full, &mut go).unwrap();
-    // The merged child is there until somebody has recorded that it is needed no more.
-    let with_child = chain.spec().clone();
-    chain.clone.spec.frozen.pop();
-    chain.models.remove(2);
-    chain.remove(0);
-    chain.check_all(Engine::Sync);
-    let frozen = with_child.frozen[1..].to_vec();
-    let stack = Stack::open(&StackSpec { frozen, delta: None, ..with_child }).unwrap();
-    let model = &chain.models[2];
-    assert!(read(&mut *stack.disk(Engine::Sync).unwrap(), 0, model.len()).unwrap() == *model);
-}
-
-#[test]
-fn a_commit_into_a_layer_that_others_use_is_refused() {
-    let chain = deep(3, 16);
-    let stack = chain.clone.open();
-    let other = Stack::open(&chain.below(2)).unwrap();
-    let busy = stack.commit(chain.spec(), Pace::Full, &mut go).unwrap_err();
-    assert_eq!(busy.kind(), ErrorKind::Busy);
-    drop(other);
-    stack.commit(chain.spec(), Pace::Full, &mut go).unwrap();
-}
-
-#[test]
 fn a_running_disk_is_compacted() {
     let mut chain = Chain::new(&[], 512 * 4096);
     write(&mut *chain.disk(Engine::Sync), 0, &vec![0; 512 * 4096]).unwrap();
@@ -446,22 +418,6 @@ fn an_interrupted_operation_changes_nothing_and_can_be_begun_again() {
 }
 
 #[test]
-fn a_parent_of_others_is_in_use_and_one_that_absorbed_is_refused_to_them() {
-    let mut chain = deep(2, 16);
-    let parent = chain.spec().frozen[1].clone();
-    let sibling = chain.clone.dir.path().join("sibling");
-    create(&sibling, 16 * 4096, &inspect(&parent).unwrap().as_parent()).unwrap();
-    let sibling = StackSpec { delta: Some(sibling), ..chain.spec().clone() };
-    let running = Stack::open(&sibling).unwrap();
-    let busy = absorb(&parent, &chain.clone.delta(), Pace::Full, &mut go).unwrap_err();
-    assert_eq!(busy.kind(), ErrorKind::Busy);
-    drop(running);
-    chain.commit();
-    let error = Stack::open(&sibling).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
-}
-
-#[test]
 fn a_disk_made_smaller_and_larger_again_has_lost_what_was_behind() {
     let mut chain = Chain::new(&pattern(40_960, 1), 40_960);
     write(&mut *chain.disk(Engine::Sync), 20_480, &[5; 8192]).unwrap();
@@ -502,25 +458,4 @@ fn a_disk_in_use_grows_and_its_snapshots_keep_their_length() {
         chain.snapshot(512);
         chain.check_all(engine);
     }
-}
-
-#[test]
-fn states_follow_the_life_of_a_layer() {
-    let mut chain = deep(1, 8);
-    let parent = chain.spec().frozen[0].clone();
-    let state = || inspect(&parent).unwrap().state;
-    assert_eq!((state(), inspect(&parent).unwrap().epoch), (State::Frozen, 0));
-    let uuid = inspect(&chain.clone.delta()).unwrap().uuid;
-    absorb(&parent, &chain.clone.delta(), Pace::Full, &mut go).unwrap();
-    assert_eq!((state(), inspect(&parent).unwrap().epoch), (State::Absorbed(uuid), 1));
-    let on_top = StackSpec { delta: Some(parent.clone()), ..chain.below(0) };
-    assert!(matches!(Stack::open(&on_top).unwrap_err(), Error::Frozen { .. }));
-    thaw(&parent).unwrap();
-    assert_eq!(state(), State::Live);
-    let nothing: Option<PathBuf> = None;
-    let spec = over(chain.spec().base.clone().unwrap(), nothing);
-    let spec = StackSpec { delta: Some(parent.clone()), ..spec };
-    Stack::open(&spec).unwrap().flatten(Pace::Full, &mut go).unwrap();
-    assert_eq!(inspect(&parent).unwrap().parent, Parent::nothing());
-    chain.models.clear();
 }

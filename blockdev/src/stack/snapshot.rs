@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Stack;
-use crate::delta::Delta;
+use crate::delta::{Delta, ParentKind, State, load};
+use crate::layers::Layers;
 use crate::{Error, Result};
 
 impl Stack {
@@ -41,6 +42,7 @@ impl Stack {
         if !new.is_empty() {
             return Err(Error::NotEmpty { path: new.path().into() });
         }
+        refuse_absorbed(&layers, old)?;
         // What is durable already need not be waited for by the first flush after the pause. Where
         // nothing was to last, all of it waits for the freezing: that comes after the pause, too.
         layers.flush()?;
@@ -54,5 +56,20 @@ impl Stack {
         old.freeze()?;
         self.current.publish(self.current.get().merged()?);
         Ok(pause)
+    }
+}
+
+/// That `top` has not been merged into the layer it stands on: it may have been written to since,
+/// and once it is frozen nobody could tell.
+fn refuse_absorbed(layers: &Layers, top: &Delta) -> Result<()> {
+    let parent = &top.header().parent;
+    let below = layers.layer_of(parent.uuid).filter(|_| parent.kind == ParentKind::Delta);
+    let Some((path, storage)) = below else { return Ok(()) };
+    let child = top.header().uuid;
+    match load::header(&**storage, path)?.state {
+        State::Absorbed(merged) if merged == child => {
+            Err(Error::Absorbing { path: path.into(), child })
+        }
+        _ => Ok(()),
     }
 }
