@@ -262,9 +262,22 @@ fn hint_of_link<'a>(link: &'a (dyn std::error::Error + 'static)) -> Option<&'a s
     }
     let of_failure = link.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_deref());
     let of_disk = || link.downcast_ref::<blockdev::Error>().and_then(|error| error.advice());
-    let of_machine = || link.downcast_ref::<client::Error>().and_then(|error| error.advice());
+    let of_machine = || link.downcast_ref::<client::Error>().and_then(advice_of_monitor);
     let own = of_failure.or_else(of_disk).or_else(of_machine);
     own.or_else(|| (code_of_link(link) == Some(Code::NoSpace)).then_some(MAKE_ROOM))
+}
+
+/// What to try where a monitor does not answer: it is stopped, or waits for the host.
+const WAKE_IT: &str = "kill -CONT its process, which offshoot ps --format json has, if that was \
+    stopped; offshoot stop --force ends it, and what its guest had flushed is kept";
+
+fn advice_of_monitor(error: &client::Error) -> Option<&str> {
+    match error {
+        client::Error::NoAnswer { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
+            Some(WAKE_IT)
+        }
+        error => error.advice(),
+    }
 }
 
 /// Prints an error for people, once, and returns what the process is to end with.

@@ -9,14 +9,15 @@ use vmm::control::Client;
 use vmm::control::client::Error as ControlError;
 use vmm::layers::{Operation, Phase, Status};
 
+use super::PATIENCE;
 use super::state::{State, client, has_hung_up};
 use crate::failure::{self, Code, Failure};
-use crate::store::lock::Lock;
+use crate::store::lock::{Holder, Lock};
 use crate::store::writer::Online;
 use crate::store::{Vm, Writer};
 
 /// How long a monitor may take to make durable what its guest has written so far.
-const PATIENCE: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_secs(120);
 
 /// Between two looks at how far an operation is.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -32,7 +33,10 @@ pub fn writer(vm: &Vm) -> Result<Writer> {
     };
     match State::of(&vm.dir)? {
         State::Running(holder) | State::Paused(holder, _) => {
-            Ok(Writer::Monitor(Box::new(Running { client: client(&holder, PATIENCE) })))
+            let running = Running::new(&holder);
+            // One that answers nothing is found out now, and not after a long wait for it to do much.
+            running.client.describe()?;
+            Ok(Writer::Monitor(Box::new(running)))
         }
         _ => Err(error),
     }
@@ -63,15 +67,23 @@ pub fn lock(vm: &Vm) -> Result<Lock> {
 /// A monitor that runs its VM.
 struct Running {
     client: Client,
+    /// For what waits for the host's disk.
+    patient: Client,
+}
+
+impl Running {
+    fn new(holder: &Holder) -> Running {
+        Running { client: client(holder, PATIENCE), patient: client(holder, LONG) }
+    }
 }
 
 impl Online for Running {
     fn go_on(&self, delta: &Path) -> Result<Duration> {
-        Ok(Duration::from_micros(self.client.snapshot(delta)?.pause_us))
+        Ok(Duration::from_micros(self.patient.snapshot(delta)?.pause_us))
     }
 
     fn grow(&self, size: u64) -> Result<()> {
-        Ok(self.client.grow(size)?)
+        Ok(self.patient.grow(size)?)
     }
 
     fn refuse_busy(&self) -> Result<()> {
@@ -141,6 +153,7 @@ mod tests {
             assert_eq!(failure::code(&error), Code::Failed);
             assert_eq!(failure::hint(&error), Some("the same again"));
         }
-        assert_eq!(failure::hint(&no_answer(ErrorKind::TimedOut)), None);
+        let silent = no_answer(ErrorKind::TimedOut);
+        assert!(failure::hint(&silent).is_some_and(|hint| hint.contains("stop --force")));
     }
 }

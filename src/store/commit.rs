@@ -119,7 +119,8 @@ impl Store {
 
     /// That nobody but the VM, and `above` where it is said, stands on a layer.
     fn refuse_others(&self, vm: &Vm, layer: &Layer, above: Option<&Layer>) -> Result<()> {
-        let lineage = self.lineage()?;
+        // A commit that ended without whoever began it leaves what it merged.
+        let lineage = self.lineage()?.needed();
         let above = above.map(|above| lineage.label(above.heading.uuid));
         let mut others = lineage.dependents(layer.heading.uuid);
         others.retain(|other| other != vm.record.name.as_str() && Some(other) != above.as_ref());

@@ -116,6 +116,17 @@ impl Lineage {
 
     /// Layers nobody needs, those on top first: when one is gone, the one below may be the next.
     pub fn garbage(mut self) -> Vec<Uuid> {
+        self.clear()
+    }
+
+    /// The picture without layers nobody needs.
+    pub fn needed(mut self) -> Lineage {
+        self.clear();
+        self
+    }
+
+    /// Takes all layers nobody needs out of the picture, those on top first.
+    fn clear(&mut self) -> Vec<Uuid> {
         let mut all = Vec::new();
         loop {
             let next = self.layers.values().filter(|row| self.is_garbage(row));

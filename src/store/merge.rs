@@ -40,7 +40,8 @@ impl Store {
             self.settled(vm, &writer)?;
         }
         let row = self.snapshot(vm, name)?;
-        let lineage = self.lineage()?;
+        // What a commit that ended without whoever began it has merged, needs nothing of it.
+        let lineage = self.lineage()?.needed();
         match lineage.children(row.uuid) {
             [] => {}
             [child] => self.lift(row.uuid, child, writer, watch)?,

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use blockdev::{Buffers, Disk, Engine, Op, Stack, StackSpec, Tag};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::common::kvm;
@@ -304,4 +305,62 @@ fn verbs_without_their_vm_say_so() {
     refuses(&store, 3, ["snapshot", "ls", "nosuch"], "there is no VM nosuch");
     refuses(&store, 2, ["resize", "nosuch", "lots"], "lots");
     assert_eq!(store.ok(["prune"]), "");
+}
+
+#[test]
+fn a_snapshot_below_one_that_was_committed_into_is_removed() {
+    if !kvm("snapshot rm after a commit") {
+        return;
+    }
+    let store = written();
+    store.ok(["snapshot", "create", "web"]);
+    obeys(&store, "web", "write:4:range=128k+64k,flush");
+    store.ok(["commit", "web"]);
+    store.ok(["snapshot", "rm", "web", "s1"]);
+    obeys(&store, "web", "verify:1:range=0+64k,verify:2:range=64k+64k,verify:4:range=128k+64k");
+    assert_tidy(&store);
+}
+
+#[test]
+fn a_commit_that_ended_without_its_command_keeps_no_other_out() {
+    if !kvm("commit without its command") {
+        return;
+    }
+    let store = written();
+    idles(&store);
+    let mut commit = store.command(["commit", "web"]);
+    commit.env("OFFSHOOT_TEST_DIE_AT", "merging");
+    assert_eq!(finish(commit).status.code(), None, "it does not come by there");
+    // The monitor goes on with it, and says so for as long as that takes.
+    loop {
+        let again = finish(store.command(["commit", "web"]));
+        if again.status.success() {
+            break;
+        }
+        let said = String::from_utf8_lossy(&again.stderr);
+        assert!(said.contains("under way"), "{said}");
+    }
+    assert!(store.ok(["tree"]).matches("@ web@").count() == 1, "{}", store.ok(["tree"]));
+    store.ok(["stop", "--force", "web"]);
+    obeys(&store, "web", VERIFY_ONLINE);
+    assert_tidy(&store);
+}
+
+#[test]
+fn a_monitor_that_is_stopped_keeps_nobody_waiting() {
+    if !kvm("a stopped monitor") {
+        return;
+    }
+    let store = written();
+    idles(&store);
+    let pid = store.inspect("web")["pid"].as_i64().expect("it runs");
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::STOP).expect("it is ours");
+    let said = fails(1, store.command(["flatten", "web"]));
+    assert!(said.contains("no answer from the machine"), "{said}");
+    assert!(said.contains("try: kill -CONT") && said.contains("stop --force"), "{said}");
+    kill_process(pid, Signal::CONT).expect("it is ours");
+    store.ok(["flatten", "web"]);
+    store.ok(["stop", "--force", "web"]);
+    obeys(&store, "web", VERIFY_ONLINE);
 }
