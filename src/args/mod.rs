@@ -151,8 +151,10 @@ pub enum Verb {
     /// Remove VMs with all they own
     ///
     /// Snapshots that others stand on stay until these are gone.
+    #[command(aliases = ["remove", "delete"])]
     Rm(Rm),
     /// List VMs
+    #[command(alias = "list")]
     Ls(List),
     /// List VMs that run
     Ps(List),

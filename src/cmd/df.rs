@@ -3,7 +3,6 @@
 use anyhow::{Result, ensure};
 
 use super::App;
-use crate::failure::Failure;
 use crate::output::table::{self, Align};
 use crate::output::{self, Style, human};
 use crate::store::Name;
@@ -11,13 +10,11 @@ use crate::store::account::{Kind, Line};
 
 /// Prints the accounts of these, or of all and the total.
 pub fn df(app: &App, names: &[Name]) -> Result<()> {
-    let mut lines = app.store()?.accounts()?;
+    let store = app.store()?;
+    let mut lines = store.accounts()?;
     let is = |line: &Line, name: &Name| line.name.as_deref() == Some(name.as_str());
     for name in names {
-        ensure!(
-            lines.iter().any(|line| is(line, name)),
-            Failure::not_found(format!("there is no image or VM {name}")).hint("offshoot tree")
-        );
+        ensure!(lines.iter().any(|line| is(line, name)), store.inventory.no_image_or_vm(name));
     }
     lines.retain(|line| names.is_empty() || names.iter().any(|name| is(line, name)));
     match app.style {

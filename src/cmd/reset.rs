@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::{App, distinct, failed, sift};
 use crate::args;
 use crate::failure;
-use crate::monitor::{self, State};
+use crate::monitor;
 use crate::parallel;
 use crate::store::{Name, Store, Vm};
 
@@ -15,7 +15,10 @@ pub fn reset(app: &App, args: &args::Reset) -> Result<()> {
     let cannot = |name: &Name| format!("cannot reset {name}");
     let vms = distinct(&args.names).map(|name| find(&store, name).with_context(|| cannot(name)));
     let (vms, mut errors) = sift(vms);
-    let ended = parallel::each(&vms, |vm| if args.force { end(vm) } else { Ok(()) });
+    let ended = parallel::each(&vms, |vm| match args.force {
+        true => monitor::make_sure(&vm.dir),
+        false => Ok(()),
+    });
     let stopped = vms.into_iter().zip(ended).map(|(vm, ended)| {
         let writer = ended.and_then(|()| monitor::stopped(&vm));
         let writer = writer.with_context(|| cannot(&vm.record.name))?;
@@ -34,8 +37,4 @@ fn find(store: &Store, name: &Name) -> Result<Vm> {
     let vm = store.vm(name)?;
     store.refuse_protected(name)?;
     Ok(vm)
-}
-
-fn end(vm: &Vm) -> Result<()> {
-    if State::of(&vm.dir)?.is_live() { monitor::kill(&vm.dir) } else { Ok(()) }
 }

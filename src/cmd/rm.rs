@@ -24,7 +24,7 @@ pub fn rm(app: &App, args: &args::Rm) -> Result<()> {
     let found = distinct(&args.names)
         .map(|name| find(&store, name, args.force).with_context(|| cannot(name)));
     let (found, mut errors) = sift(found);
-    let ended = parallel::each(&found, |vm| vm.live.as_deref().map_or(Ok(()), monitor::kill));
+    let ended = parallel::each(&found, |vm| vm.live.as_deref().map_or(Ok(()), monitor::make_sure));
     let ended = found.into_iter().zip(ended).map(|(Found { name, .. }, ended)| {
         ended.with_context(|| cannot(&name))?;
         Ok(name)

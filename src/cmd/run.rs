@@ -76,7 +76,7 @@ fn attend(
     // A monitor waits for its client to read; this one does not any more.
     drop(console);
     if !matches!(event, Ok(Event::Closed)) {
-        stop(vm)?;
+        monitor::make_sure(&vm.dir)?;
     }
     monitor.reap()?;
     match event? {
@@ -87,12 +87,6 @@ fn attend(
             Ok(Code::Timeout as u8)
         }
     }
-}
-
-/// Stops a VM that may be ending by itself.
-fn stop(vm: &Vm) -> Result<()> {
-    let stopped = monitor::kill(&vm.dir);
-    if State::of(&vm.dir)?.is_live() { stopped } else { Ok(()) }
 }
 
 /// How the guest ended, as a process's status.

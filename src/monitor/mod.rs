@@ -32,7 +32,7 @@ pub use runtime::silent_sockets;
 pub use serve::Duty;
 pub use spawn::{Monitor, Settings, bring_up, spec, start};
 pub use state::State;
-pub use stop::{kill, process, shut_down, wait};
+pub use stop::{kill, make_sure, process, shut_down, wait};
 pub use writer::{lock, stopped, writer};
 
 /// How long a running monitor may take to do what it is asked.

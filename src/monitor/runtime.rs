@@ -42,7 +42,7 @@ pub fn listen(path: &Path) -> Result<UnixListener> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        UnixListener::bind(path)
+        vmm::control::listen(path)
     };
     bind().with_context(|| format!("cannot make the socket {}", path.display()))
 }
@@ -101,4 +101,20 @@ fn check(dir: &Path) -> Result<()> {
         dir.display()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_their_owners_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(CONTROL);
+        let _first = listen(&path).expect("a socket");
+        // A killed monitor leaves its own behind.
+        let _socket = listen(&path).expect("another in its place");
+        let mode = fs::metadata(&path).expect("it is there").mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
 }

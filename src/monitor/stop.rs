@@ -118,11 +118,7 @@ pub fn shut_down(dir: &Path, patience: Duration) -> Result<()> {
     if press(dir, &holder)? && wait(dir, Some(Instant::now() + patience))? {
         return Ok(());
     }
-    match kill(dir) {
-        // It may have ended by itself.
-        Err(_) if !State::of(dir)?.is_live() => Ok(()),
-        result => result,
-    }
+    make_sure(dir)
 }
 
 /// Presses the power button: by a signal where nobody answers on the sockets, which go with the
@@ -179,6 +175,17 @@ pub fn kill(dir: &Path) -> Result<()> {
         runtime::remove(&holder.sockets);
     }
     Ok(())
+}
+
+/// As [`kill`], of a VM that may be ending by itself.
+///
+/// # Errors
+/// It does not end.
+pub fn make_sure(dir: &Path) -> Result<()> {
+    match kill(dir) {
+        Err(_) if !State::of(dir)?.is_live() => Ok(()),
+        killed => killed,
+    }
 }
 
 /// Asks those who have the disk to end, and waits: false when they do not.
@@ -302,5 +309,12 @@ mod tests {
             drop(lock);
             assert!(waiter.join().expect("no panic"));
         });
+    }
+
+    #[test]
+    fn a_vm_that_has_ended_by_itself_is_as_dead_as_one_that_was_killed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        kill(dir.path()).expect_err("nobody runs it");
+        make_sure(dir.path()).expect("it does not run");
     }
 }

@@ -189,8 +189,10 @@ impl Store {
     ) -> Result<Origin> {
         if self.inventory.vm(&source.name)?.is_none() {
             if source.snapshot.is_some() {
-                let what = format!("there is no VM {}", source.name);
-                return Err(Failure::not_found(what).hint("offshoot ls -a").into());
+                return Err(self.inventory.no_vm(&source.name).into());
+            }
+            if self.inventory.image(&source.name)?.is_none() {
+                return Err(self.inventory.no_image_or_vm(&source.name).into());
             }
             return self.image_origin(&source.name);
         }

@@ -127,9 +127,8 @@ impl Store {
     /// # Errors
     /// There is none, or its record is missing or damaged.
     pub fn image(&self, name: &Name) -> Result<Image> {
-        let digest = self.inventory.image(name)?.ok_or_else(|| {
-            Failure::not_found(format!("there is no image {name}")).hint("offshoot image ls")
-        })?;
+        let digest = self.inventory.image(name)?;
+        let digest = digest.ok_or_else(|| self.inventory.no_image(name))?;
         self.image_with(&digest)
     }
 
@@ -193,9 +192,8 @@ impl Store {
 
     /// As [`remove_image`](Store::remove_image).
     pub(super) fn remove_image_alone(&mut self, alone: &Alone, name: &Name) -> Result<()> {
-        let digest = self.inventory.image(name)?.ok_or_else(|| {
-            Failure::not_found(format!("there is no image {name}")).hint("offshoot image ls")
-        })?;
+        let digest = self.inventory.image(name)?;
+        let digest = digest.ok_or_else(|| self.inventory.no_image(name))?;
         let _busy = Busy::enter(&self.paths)?;
         let base = self.inventory.base(&digest)?;
         let path = self.paths.image(&digest).join(BASE);

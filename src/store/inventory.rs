@@ -9,6 +9,7 @@ mod describe;
 mod layers;
 mod repair;
 mod rows;
+mod unknown;
 
 use std::fs::{self, File};
 use std::io;

@@ -20,7 +20,6 @@ use super::customize::{Custom, SEED, SPEC};
 use super::home::{self, Home};
 use super::identity::Identity;
 use super::image::{self, Image};
-use super::inventory::Place;
 use super::layer::own_heading;
 use super::name::Name;
 use super::paths::{load, refuse_missing, sync_dir};
@@ -238,12 +237,7 @@ impl Store {
         if let Some(id) = self.inventory.vm(name)? {
             return Ok(id);
         }
-        Err(match self.inventory.find(name) {
-            Ok(Place::Image(_)) => Failure::not_found(format!("{name} is an image, not a VM"))
-                .hint(format!("offshoot clone {name}; offshoot image --help")),
-            _ => Failure::not_found(format!("there is no VM {name}")).hint("offshoot ls -a"),
-        }
-        .into())
+        Err(self.inventory.no_vm(name).into())
     }
 
     /// Has a VM's record say of which image it is: the one its disk stands on now, if on one.

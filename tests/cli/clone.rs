@@ -54,10 +54,10 @@ fn bad_names_and_sources_are_refused_with_the_reason() {
     }
     let long = "x".repeat(64);
     refuses(&store, 2, ["clone", "tiny", &long], "it has 64 characters, 63 are the most");
-    refuses(&store, 3, ["clone", "nosuch"], "there is no image nosuch");
+    refuses(&store, 3, ["clone", "nosuch"], "there is no image or VM nosuch");
     store.ok(["clone", "tiny", "web"]);
     refuses(&store, 3, ["clone", "web@nosuch"], "web has no snapshot nosuch");
-    refuses(&store, 3, ["clone", "tiny@s1"], "there is no VM tiny");
+    refuses(&store, 3, ["clone", "tiny@s1"], "tiny is an image, not a VM");
     refuses(&store, 2, ["clone", "web@../x"], "'/' is not");
     assert_eq!(names(&store), ["web"]);
 }

@@ -62,10 +62,10 @@ fn every_verb_without_its_image_or_name_ends_with_3() {
         "image verify nosuch",
         "image rm nosuch",
         "image export nosuch -o /nowhere/x",
-        "clone nosuch",
     ];
     all_fail(&store, 3, "there is no image nosuch", "offshoot image ls", &of_images);
     let of_either = [
+        "clone nosuch",
         "rename nosuch other",
         "note nosuch",
         "note nosuch text",
@@ -206,4 +206,15 @@ fn an_image_of_a_newer_program_is_refused_with_its_version() {
     let said = fails(5, store.command(["start", "web"]));
     assert!(said.contains("image.toml is of version 99, newer than this program"), "{said}");
     assert!(said.contains("try: a newer offshoot"), "{said}");
+}
+
+#[test]
+fn a_mistyped_name_is_told_with_the_one_that_was_meant() {
+    let store = tiny();
+    store.ok(["clone", "tiny", "lab-01"]);
+    let of = |words: &str| fails(3, store.command(words.split(' ')));
+    assert!(of("start lab01").contains("there is no VM lab01; did you mean lab-01?\n"));
+    assert!(of("clone tinny").contains("there is no image or VM tinny; did you mean tiny?\n"));
+    assert!(of("image inspect tinny").contains("there is no image tinny; did you mean tiny?\n"));
+    assert!(of("image inspect lab-01").contains("lab-01 is a VM, not an image\n"));
 }

@@ -115,7 +115,7 @@ fn full_clones_that_cannot_be_made_leave_nothing() {
     let store = tiny();
     store.ok(["clone", "tiny", "web"]);
     refuses(&store, 4, ["clone", "--full", "tiny", "web"], "the name web is taken by a VM");
-    refuses(&store, 3, ["clone", "--full", "nosuch"], "there is no image nosuch");
+    refuses(&store, 3, ["clone", "--full", "nosuch"], "there is no image or VM nosuch");
     let small = ["clone", "--full", "tiny", "--disk-size", "4k"];
     refuses(&store, 2, small, "is smaller than its source's");
     assert_eq!(store.ok(["ls", "-q"]), "web\n");

@@ -131,7 +131,7 @@ fn what_fails_does_not_stop_the_rest_and_holds_back_who_waits_for_it() {
     assert_eq!(all(&done, "done"), [r#"["make"]"#, r#"["make"]"#, "[]", r#"["make","start"]"#]);
     let error = fails(3, lab(&store, ["up"]));
     assert!(
-        error.starts_with("offshoot: cannot clone nosuch: there is no image nosuch"),
+        error.starts_with("offshoot: cannot clone nosuch: there is no image or VM nosuch"),
         "{error}"
     );
     assert!(error.contains("course-waits was not started: group broken"), "{error}");

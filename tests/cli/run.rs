@@ -91,7 +91,7 @@ fn what_fails_before_the_guest_ends_with_125_and_leaves_nothing() {
         return;
     }
     let store = tiny();
-    refuses(&store, 125, ["run", "nosuch"], "cannot run nosuch: there is no image nosuch");
+    refuses(&store, 125, ["run", "nosuch"], "cannot run nosuch: there is no image or VM nosuch");
     refuses(&store, 125, ["run", "tiny", "--kernel", "/missing"], "cannot use /missing");
     let kernel = kernel_file(&store);
     fs::write(&kernel, [0; 4096]).expect("written");

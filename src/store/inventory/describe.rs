@@ -4,8 +4,8 @@ use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
+use super::unknown::no_image_or_vm;
 use super::{Change, Inventory, digest, id, uuid};
-use crate::failure::Failure;
 use crate::store::edit::Description;
 use crate::store::name::Name;
 
@@ -110,9 +110,7 @@ fn find(db: &Connection, name: &Name) -> Result<Place> {
         Ok(if row.get(0)? { Place::Vm(id(row, 1)?) } else { Place::Image(digest(row, 1)?) })
     };
     let found = db.query_row(sql, [name.as_str()], place).optional()?;
-    Ok(found.ok_or_else(|| {
-        Failure::not_found(format!("there is no image or VM {name}")).hint("offshoot tree")
-    })?)
+    Ok(found.ok_or_else(|| no_image_or_vm(db, name))?)
 }
 
 fn is_protected(db: &Connection, place: &Place) -> Result<bool> {
