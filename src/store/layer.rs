@@ -18,6 +18,7 @@ use super::Store;
 use super::home::{self, Home};
 use super::name::Name;
 use super::paths::{Paths, load};
+use super::patience;
 use super::sound::{self, Sound};
 use super::time::Timestamp;
 use crate::failure::{Code, Failure};
@@ -165,8 +166,14 @@ impl Alone {
         let path = paths.layers();
         let layers =
             File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        rustix::io::retry_on_intr(|| rustix::fs::flock(&layers, FlockOperation::LockExclusive))
-            .context("cannot lock layers/")?;
+        let lock = |how| rustix::io::retry_on_intr(|| rustix::fs::flock(&layers, how));
+        let locked = match lock(FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => {
+                patience::tell_while(&layers, || lock(FlockOperation::LockExclusive))
+            }
+            at_once => at_once,
+        };
+        locked.context("cannot lock layers/")?;
         Ok(Alone { _layers: layers })
     }
 }
@@ -188,17 +195,27 @@ impl Merging {
     /// It was broken off, or the system refuses.
     pub fn enter(paths: &Paths, watch: Watch<'_>) -> Result<Merging> {
         let root = File::open(paths.root()).context("cannot open the store")?;
-        loop {
-            match rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Merging { _root: root }),
-                Err(Errno::WOULDBLOCK | Errno::INTR) => {}
-                Err(error) => return Err(error).context("cannot lock the store"),
-            }
-            if watch(0, 0).is_break() {
-                return Err(blockdev::Error::Interrupted.into());
-            }
-            std::thread::sleep(Merging::GLANCE);
+        if !lock_now(&root)? {
+            patience::tell_while(&root, || {
+                while !lock_now(&root)? {
+                    if watch(0, 0).is_break() {
+                        return Err(anyhow::Error::from(blockdev::Error::Interrupted));
+                    }
+                    std::thread::sleep(Merging::GLANCE);
+                }
+                Ok(())
+            })?;
         }
+        Ok(Merging { _root: root })
+    }
+}
+
+/// Takes the store's lock, where nobody has it.
+fn lock_now(root: &File) -> Result<bool> {
+    match rustix::fs::flock(root, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(false),
+        Err(error) => Err(error).context("cannot lock the store"),
     }
 }
 

@@ -41,6 +41,7 @@ mod merge;
 pub mod name;
 mod ofd;
 pub mod paths;
+mod patience;
 mod remove;
 mod renew;
 pub mod repair;

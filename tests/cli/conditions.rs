@@ -1,10 +1,13 @@
 //! Stores in odd places: read-only, somebody else's, two at once, nowhere.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::common::kvm;
 use crate::common::store::{Store, finish};
@@ -128,6 +131,30 @@ fn a_copy_of_a_store_leaves_the_vms_of_the_first_alone() {
     assert!(Path::new(&socket).join("control.sock").exists(), "they are the first one's");
     one.ok(["pause", "web"]);
     assert_eq!(state(&one, "web"), "paused");
+}
+
+#[test]
+fn who_waits_for_another_command_says_so() {
+    let store = tiny();
+    store.ok(["clone", "tiny", "web"]);
+    let root = store.folder().join("root");
+    let (layers, merging) = (root.join("layers"), root);
+    for (held, command) in [(layers, ["clone", "web"]), (merging, ["commit", "web"])] {
+        let held = fs::File::open(held).expect("a directory");
+        flock(&held, FlockOperation::LockExclusive).expect("a lock");
+        let mut waits = store.command(command).spawn().expect("it starts");
+        let mut said = BufReader::new(waits.stderr.take().expect("it is piped"));
+        let mut line = String::new();
+        said.read_line(&mut line).expect("text");
+        let me = std::process::id();
+        let expected = format!(
+            "offshoot: waiting for another command that changes this store: process {me}\n"
+        );
+        assert_eq!(line, expected, "{command:?}");
+        drop(held);
+        waits.wait().expect("it ended");
+    }
+    assert_eq!(store.ok(["ls", "-q"]), "web\nweb-1\n");
 }
 
 #[test]
