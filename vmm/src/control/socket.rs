@@ -17,7 +17,8 @@ use super::api::{self, Call};
 use super::http::{self, MAX_REQUEST, Parsed, Response};
 use crate::poll::{Watch, hung_up};
 
-/// Connections at one time. One more replaces the one that has been silent for longest.
+/// Connections at one time. One more replaces the one that has been silent for longest and waits
+/// for no answer.
 const MAX_CONNECTIONS: usize = 16;
 
 /// The listening side, with its connections.
@@ -92,16 +93,20 @@ impl Server {
         let _ = client.send();
     }
 
+    /// Takes no more in one round than there are places, so that nobody goes who was not heard.
     fn accept(&mut self) {
         let Some(listener) = &self.listener else { return };
-        loop {
+        let waiting = self.connections.iter().filter(|client| client.waiting).count();
+        for _ in waiting..MAX_CONNECTIONS {
             match listener.accept().and_then(|(stream, _)| Connection::new(stream)) {
                 Ok(connection) => self.connections.push(connection),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => return log::warn!("control socket: cannot take a client: {error}"),
             }
-            if self.connections.len() > MAX_CONNECTIONS {
-                self.connections.remove(0);
+            if self.connections.len() > MAX_CONNECTIONS
+                && let Some(silent) = self.connections.iter().position(|client| !client.waiting)
+            {
+                self.connections.remove(silent);
             }
         }
     }

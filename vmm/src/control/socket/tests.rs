@@ -122,7 +122,7 @@ fn client_that_never_reads_is_not_read_for_ever() {
 fn silent_clients_do_not_keep_others_out() {
     let mut fixture = Fixture::new();
     let silent: Vec<_> = (0..40).map(|_| fixture.connect()).collect();
-    fixture.serve();
+    (0..3).for_each(|_| fixture.serve());
     assert_eq!(fixture.server.connections.len(), MAX_CONNECTIONS);
     let mut client = fixture.connect();
     client.write_all(STOP).unwrap();
@@ -131,6 +131,21 @@ fn silent_clients_do_not_keep_others_out() {
     drop(silent);
     fixture.serve();
     assert_eq!(fixture.server.connections.len(), 1);
+}
+
+#[test]
+fn all_who_come_at_once_are_answered() {
+    let mut fixture = Fixture::new();
+    let mut waiting = fixture.connect();
+    waiting.write_all(SNAPSHOT).unwrap();
+    fixture.serve();
+    let mut clients: Vec<_> = (0..50).map(|_| fixture.connect()).collect();
+    clients.iter_mut().for_each(|client| client.write_all(STOP).unwrap());
+    (0..4).for_each(|_| fixture.serve());
+    fixture.server.answer(&Response::done());
+    for client in clients.iter().chain([&waiting]) {
+        assert!(received(client).starts_with("HTTP/1.1 204"));
+    }
 }
 
 #[test]
