@@ -14,9 +14,11 @@
 
 mod error;
 pub mod nbd;
+mod served;
 mod socket;
 pub mod vhost_user;
 mod wire;
 
 pub use error::{Error, Result};
+pub use served::{OnFull, Served};
 pub use socket::Socket;

@@ -21,7 +21,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use blockdev::{Engine, Stack};
 use devices::virtio::blk;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -30,20 +29,20 @@ use vhost::vhost_user::{BackendReqHandler, Error as ProtocolError};
 pub use devices::virtio::blk::Settings;
 
 use crate::error::chain;
-use crate::{Error, Result, Socket};
+use crate::{Error, Result, Served, Socket};
 use backend::Backend;
 
 /// How long to wait after the system took no front end.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Serves `stack` as `settings` have it to one front end after the other, until `stop` is
+/// Serves a disk as `settings` have it to one front end after the other, until `stop` is
 /// readable. What guests have asked for by then is done and answered.
 ///
 /// # Errors
 /// The system does not let us wait. What goes wrong with a front end is a line in the log.
 pub fn serve(
     socket: &Socket,
-    stack: &Stack,
+    served: &Served,
     settings: &Settings,
     stop: BorrowedFd<'_>,
 ) -> Result<()> {
@@ -57,7 +56,7 @@ pub fn serve(
                 continue;
             }
         };
-        if let Err(error) = serve_one(client, stack, settings, stop) {
+        if let Err(error) = serve_one(client, served, settings, stop) {
             log::warn!("a front end is gone: {}", chain(&error));
         }
     }
@@ -67,12 +66,12 @@ pub fn serve(
 /// Serves one front end until it leaves or `stop` is readable.
 fn serve_one(
     client: UnixStream,
-    stack: &Stack,
+    served: &Served,
     settings: &Settings,
     stop: BorrowedFd<'_>,
 ) -> Result<()> {
     let messages = client.try_clone().map_err(Error::Connection)?;
-    let backend = Arc::new(Mutex::new(Backend::new(settings, stack)));
+    let backend = Arc::new(Mutex::new(Backend::new(settings, served)));
     let mut handler = BackendReqHandler::from_stream(client, backend);
     let (ended, working) = io::pipe().map_err(Error::Connection)?;
     thread::scope(|scope| {
@@ -121,9 +120,9 @@ fn wait(stop: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<bool> {
 }
 
 /// The device behind one queue, or behind the configuration space.
-fn device(settings: &Settings, stack: &Stack) -> blk::Device {
-    let stack = stack.clone();
-    blk::Device::new(settings.clone(), Box::new(move || stack.disk(Engine::Auto)))
+fn device(settings: &Settings, served: &Served) -> blk::Device {
+    let served = served.clone();
+    blk::Device::new(settings.clone(), Box::new(move || served.disk()))
 }
 
 #[cfg(test)]

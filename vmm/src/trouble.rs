@@ -41,7 +41,8 @@ impl Reason {
 
 impl Trouble {
     /// What a full filesystem made of an operation on a disk.
-    pub(crate) fn no_space(error: &blockdev::Error) -> Trouble {
+    #[must_use]
+    pub fn no_space(error: &blockdev::Error) -> Trouble {
         let place = match error {
             blockdev::Error::Write { path, .. } => mount_of(path),
             _ => None,

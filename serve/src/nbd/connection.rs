@@ -11,7 +11,6 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use blockdev::Stack;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno as SystemErrno;
 
@@ -23,7 +22,7 @@ use super::outbox::Outbox;
 use super::receiver::Receiver;
 use super::request::Command;
 use crate::wire::{self, Patience};
-use crate::{Error, Result};
+use crate::{Error, Result, Served};
 
 /// How long a client may be silent while it negotiates.
 const NEGOTIATION: Duration = Duration::from_secs(10);
@@ -34,11 +33,11 @@ const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 ///
 /// # Errors
 /// It broke the protocol or went away in the middle, or the disk failed.
-pub fn serve(socket: &UnixStream, stack: &Stack, export: &Export) -> Result<()> {
+pub fn serve(socket: &UnixStream, served: &Served, export: &Export) -> Result<()> {
     match negotiate(socket, export)? {
         None => Ok(()),
         Some((terms, left_over)) => {
-            let flights = Flights::new(stack, terms).map_err(Error::Disk)?;
+            let flights = Flights::new(served, terms).map_err(Error::Disk)?;
             Transmission {
                 socket,
                 export,

@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use blockdev::{Buffers, Disk, Done, Engine, Op, Stack, Tag};
+use blockdev::{Buffers, Disk, Done, Op, Stack, Tag};
 use slab::Slab;
 
 use super::budget::Pool;
@@ -24,6 +24,7 @@ use super::receiver::{FILL_STEP, Request, length};
 use super::reply::Reply;
 use super::request::{Command, Errno};
 use super::status;
+use crate::Served;
 use crate::error::chain;
 
 /// Between two lines in the log about failed requests.
@@ -73,10 +74,10 @@ impl Flights {
     ///
     /// # Errors
     /// There is no engine for another disk.
-    pub fn new(stack: &Stack, terms: Terms) -> blockdev::Result<Self> {
+    pub fn new(served: &Served, terms: Terms) -> blockdev::Result<Self> {
         Ok(Flights {
-            stack: stack.clone(),
-            disk: stack.disk(Engine::Auto)?,
+            stack: served.stack.clone(),
+            disk: served.disk()?,
             terms,
             flights: Slab::new(),
             done: Vec::new(),

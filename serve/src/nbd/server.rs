@@ -8,14 +8,13 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use blockdev::Stack;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::connection;
 use super::export::Export;
 use crate::error::chain;
-use crate::{Error, Result, Socket};
+use crate::{Error, Result, Served, Socket};
 
 /// Connections at the same time. Each may take 48 MiB at worst, see `budget`.
 const MOST_CONNECTIONS: usize = 32;
@@ -26,17 +25,22 @@ const RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// What a connection does not keep on the heap is little.
 const STACK_SIZE: usize = 256 << 10;
 
-/// Serves `stack` as `export` to whoever connects to `socket`, until `stop` is readable. What
+/// Serves a disk as `export` to whoever connects to `socket`, until `stop` is readable. What
 /// clients have asked for by then is done and answered.
 ///
-/// Nothing is flushed at the end but what clients flushed: see [`Stack::flush`].
+/// Nothing is flushed at the end but what clients flushed: see [`Stack::flush`](blockdev::Stack::flush).
 ///
 /// # Errors
 /// The system does not let us wait. What goes wrong with a client is its own trouble, and a line
 /// in the log.
-pub fn serve(socket: &Socket, stack: &Stack, export: &Export, stop: BorrowedFd<'_>) -> Result<()> {
-    let mut clients = Clients::new(stack, export);
-    let mut served = Ok(());
+pub fn serve(
+    socket: &Socket,
+    served: &Served,
+    export: &Export,
+    stop: BorrowedFd<'_>,
+) -> Result<()> {
+    let mut clients = Clients::new(served, export);
+    let mut waited = Ok(());
     let mut timeout = None;
     loop {
         let mut fds = [PollFd::from_borrowed_fd(stop, PollFlags::IN)].to_vec();
@@ -46,7 +50,7 @@ pub fn serve(socket: &Socket, stack: &Stack, export: &Export, stop: BorrowedFd<'
         match poll(&mut fds, timeout.take().as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => {
-                served = Err(Error::Wait(error.into()));
+                waited = Err(Error::Wait(error.into()));
                 break;
             }
         }
@@ -63,12 +67,12 @@ pub fn serve(socket: &Socket, stack: &Stack, export: &Export, stop: BorrowedFd<'
         }
     }
     clients.end();
-    served
+    waited
 }
 
 /// Clients being served.
 struct Clients {
-    stack: Stack,
+    served: Served,
     export: Export,
     clients: Vec<Client>,
     /// Every thread holds a sender; nobody sends.
@@ -82,9 +86,15 @@ struct Client {
 }
 
 impl Clients {
-    fn new(stack: &Stack, export: &Export) -> Self {
+    fn new(served: &Served, export: &Export) -> Self {
         let (alive, ended) = mpsc::channel();
-        Clients { stack: stack.clone(), export: export.clone(), clients: Vec::new(), alive, ended }
+        Clients {
+            served: served.clone(),
+            export: export.clone(),
+            clients: Vec::new(),
+            alive,
+            ended,
+        }
     }
 
     /// Starts to serve a client, if it is not one too many.
@@ -102,10 +112,10 @@ impl Clients {
 
     fn start(&self, socket: UnixStream) -> io::Result<Client> {
         let ours = socket.try_clone()?;
-        let (stack, export) = (self.stack.clone(), self.export.clone());
+        let (served, export) = (self.served.clone(), self.export.clone());
         let alive = self.alive.clone();
         let serve = move || {
-            if let Err(error) = connection::serve(&socket, &stack, &export) {
+            if let Err(error) = connection::serve(&socket, &served, &export) {
                 log::warn!("a client is gone: {}", chain(&error));
             }
             // Closing is not enough: `ours` is open still.

@@ -3,6 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -31,6 +33,8 @@ struct Served {
     dir: TempDir,
     spec: StackSpec,
     stop: OwnedFd,
+    /// How often it was told that there is no room.
+    full: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -52,7 +56,7 @@ impl Served {
         let spec = StackSpec { base, delta: Some(delta), ..StackSpec::default() };
         let stack = open(&spec);
         let stop = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-        let mut served = Served { dir, spec, stop, thread: None };
+        let mut served = Served { dir, spec, stop, full: Arc::default(), thread: None };
         served.start(stack, read_only);
         served
     }
@@ -62,8 +66,13 @@ impl Served {
         let export = Export { name, description: "a disk".into(), size: stack.size(), read_only };
         let socket = Socket::listen(&self.socket()).unwrap();
         let stop = self.stop.try_clone().unwrap();
+        let full = self.full.clone();
+        let on_full = move |_: &_| {
+            full.fetch_add(1, Ordering::Relaxed);
+        };
+        let disk = crate::Served::new(&stack, Arc::new(on_full));
         self.thread =
-            Some(thread::spawn(move || serve(&socket, &stack, &export, stop.as_fd()).unwrap()));
+            Some(thread::spawn(move || serve(&socket, &disk, &export, stop.as_fd()).unwrap()));
     }
 
     fn socket(&self) -> PathBuf {

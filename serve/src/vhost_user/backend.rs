@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use blockdev::Stack;
 use devices::virtio::VirtioDevice;
 use devices::virtio::blk::{Device, Settings};
 use devices::virtio::mmio::COMMON_FEATURES;
@@ -20,6 +19,7 @@ use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut
 use super::device;
 use super::memory::Memory;
 use super::vring::Vring;
+use crate::Served;
 
 /// Entries of a queue at most.
 const LARGEST_QUEUE: u16 = 256;
@@ -31,7 +31,7 @@ const PROTOCOL_FEATURES: u64 = VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
 /// One front end's device.
 pub struct Backend {
     settings: Settings,
-    stack: Stack,
+    served: Served,
     /// For features and configuration space.
     device: Device,
     features: u64,
@@ -41,11 +41,11 @@ pub struct Backend {
 
 impl Backend {
     /// A device nobody has set up yet.
-    pub fn new(settings: &Settings, stack: &Stack) -> Self {
+    pub fn new(settings: &Settings, served: &Served) -> Self {
         Backend {
             settings: settings.clone(),
-            stack: stack.clone(),
-            device: device(settings, stack),
+            served: served.clone(),
+            device: device(settings, served),
             features: 0,
             memory: None,
             vrings: (0..settings.queues).map(|_| Vring::default()).collect(),
@@ -61,7 +61,7 @@ impl Backend {
     fn start(&mut self) -> Result<()> {
         let Some(memory) = &self.memory else { return Ok(()) };
         for (index, vring) in (0..).zip(&mut self.vrings) {
-            let device = device(&self.settings, &self.stack);
+            let device = device(&self.settings, &self.served);
             vring.start(index, device, memory, self.features).map_err(Error::ReqHandlerError)?;
         }
         Ok(())

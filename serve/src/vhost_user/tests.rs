@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use vhost::vhost_user::message::VhostUserMemoryRegion;
 
 use super::memory::Memory;
 use super::{Settings, serve};
-use crate::Socket;
+use crate::{Served, Socket};
 
 /// Serves an empty disk to `talk`, and returns when both have ended.
 fn with_server(talk: impl FnOnce(&dyn Fn() -> UnixStream)) {
@@ -21,13 +22,13 @@ fn with_server(talk: impl FnOnce(&dyn Fn() -> UnixStream)) {
     let delta = dir.path().join("delta");
     delta::create(&delta, 1 << 20, &delta::Parent::nothing()).unwrap();
     let spec = StackSpec { delta: Some(delta), ..StackSpec::default() };
-    let stack = Stack::open(&spec).unwrap();
+    let disk = Served::new(&Stack::open(&spec).unwrap(), Arc::new(|_| {}));
     let settings = Settings { id: "web".into(), size: 1 << 20, read_only: false, queues: 1 };
     let path = dir.path().join("s");
     let socket = Socket::listen(&path).unwrap();
     let stop = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
     thread::scope(|scope| {
-        let server = scope.spawn(|| serve(&socket, &stack, &settings, stop.as_fd()));
+        let server = scope.spawn(|| serve(&socket, &disk, &settings, stop.as_fd()));
         talk(&|| {
             let stream = UnixStream::connect(&path).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

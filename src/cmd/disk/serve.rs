@@ -6,12 +6,15 @@
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use blockdev::Stack;
 use serve::nbd::{self, Export};
 use serve::vhost_user::Settings;
-use serve::{Socket, vhost_user};
+use serve::{OnFull, Served, Socket, vhost_user};
+use vmm::trouble::Trouble;
 
 use crate::args;
 use crate::cmd::App;
@@ -19,11 +22,14 @@ use crate::console::Signals;
 use crate::failure::Failure;
 use crate::monitor;
 use crate::output;
+use crate::store::events::{self, Event};
 use crate::store::lock::{Holder, Phase};
 use crate::store::{Name, Source, Store, Vm};
 
 /// Queues another monitor may use; one is the least.
 const QUEUES: u16 = 4;
+/// Between two events that say the same.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// What is spoken.
 #[derive(Clone, Copy)]
@@ -114,31 +120,32 @@ struct Disk {
     name: String,
     image: Option<String>,
     stack: Stack,
+    on_full: OnFull,
 }
 
 impl Disk {
     fn new(store: &Store, vm: &Vm, name: String, stack: Stack) -> Result<Disk> {
         let image = store.image_of(vm)?.map(|image| image.record.name.to_string());
-        Ok(Disk { id: vm.record.id(), name, image, stack })
+        Ok(Disk { id: vm.record.id(), name, image, stack, on_full: teller(store, vm) })
     }
 
     /// Says that clients can connect, serves them, and makes durable what they wrote.
     fn serve(&self, server: &Server, socket: &Socket) -> Result<()> {
         let (name, path) = (&self.name, socket.path().display());
-        let stop = server.signals.as_fd();
+        let (stop, disk) = (server.signals.as_fd(), Served::new(&self.stack, self.on_full.clone()));
         match server.protocol {
             Protocol::Nbd => {
                 output::print(&format!(
                     "serving {name}: nbdinfo \"nbd+unix:///?socket={path}\"\n"
                 ))?;
-                nbd::serve(socket, &self.stack, &self.export(), stop)?;
+                nbd::serve(socket, &disk, &self.export(), stop)?;
             }
             Protocol::VhostUser => {
                 output::print(&format!(
                     "serving {name}: qemu-system-x86_64 -chardev socket,id=c,path={path} \
                      -device vhost-user-blk-pci,chardev=c ...\n"
                 ))?;
-                vhost_user::serve(socket, &self.stack, &self.settings(), stop)?;
+                vhost_user::serve(socket, &disk, &self.settings(), stop)?;
             }
         }
         self.stack.flush().context("what was not flushed before may be lost")
@@ -159,4 +166,19 @@ impl Disk {
             queues: QUEUES,
         }
     }
+}
+
+/// Tells whoever follows the store's events that there is no room for what clients write.
+fn teller(store: &Store, vm: &Vm) -> OnFull {
+    let root = store.paths.root().to_owned();
+    let (name, id) = (vm.record.name.to_string(), vm.record.id());
+    let told = Mutex::new(None::<Instant>);
+    Arc::new(move |error| {
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= QUIET) {
+            *told = Some(Instant::now());
+            let event = Event::of_vm("full", &name, &id);
+            events::tell(&root, [event.with("trouble", Trouble::no_space(error))]);
+        }
+    })
 }

@@ -1,12 +1,20 @@
 //! A host filesystem that fills up below a running guest, and below each command.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use serve::nbd::testing::{Client, Mode};
 
 use super::tmpfs::Small;
 use crate::common::kvm;
 use crate::common::store::{Store, both, finish};
 use crate::support::{assert_tidy, base_file, dir, json, kernel_file, obeys, state, text, tiny_in};
+
+const ENOSPC: u32 = 28;
 
 /// A VM `web` with a disk of 8 MiB, which obeys these orders, on a filesystem with less room.
 fn web(test: &str, orders: &str) -> Option<Small> {
@@ -66,6 +74,37 @@ fn a_full_disk_pauses_the_vm_and_nothing_is_lost_when_there_is_room_again() {
     assert!(log.contains(message), "{log}");
     store.ok(["start", "web", "--cmdline=offshoot.do=verify:7,exit:0"]);
     assert_eq!(store.ok(["wait", "web"]), "web: exited with status 0\n");
+}
+
+#[test]
+fn a_full_disk_fails_what_a_client_writes_with_an_event_and_a_message() {
+    let Some(small) = web("a full disk under a client", "exit:0") else { return };
+    let store = small.store();
+    let socket = store.folder().join("socket");
+    let mut serve = store.command(["disk", "serve", "web", "--nbd", text(&socket)]);
+    let mut server = serve.stderr(Stdio::piped()).spawn().expect("started");
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("text");
+    assert!(line.starts_with("serving web"), "{line}");
+
+    small.fill(1 << 20);
+    let client = UnixStream::connect(&socket).expect("it listens");
+    let mut client = Client::over(client, Mode::Simple).expect("it speaks NBD");
+    let mut write = |mib: u64| client.write(mib << 20, &[7; 1 << 20]).expect("it answers");
+    let full = (0..8).find(|mib| write(*mib).is_err()).expect("there is room for one at most");
+    assert_eq!(write(full), Err(ENOSPC));
+    let events = store.ok(["events"]);
+    let told = events.lines().find(|line| line.contains("\"event\":\"full\""));
+    let told: Value = serde_json::from_str(told.expect(&events)).expect("JSON");
+    assert_eq!((&told["vm"], &told["trouble"]["reason"]), (&"web".into(), &"no space".into()));
+    small.relieve();
+    assert_eq!(write(full), Ok(()));
+
+    drop(client);
+    store.ok(["stop", "web"]);
+    let said = server.wait_with_output().expect("it ended");
+    let said = String::from_utf8_lossy(&said.stderr);
+    assert!(said.contains("a client's request failed: cannot write "), "{said}");
 }
 
 #[test]

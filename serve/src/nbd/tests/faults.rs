@@ -41,7 +41,8 @@ fn served_of(size: u64) -> (Served, Arc<MemStorage>, Arc<MemStorage>) {
 fn a_full_disk_is_that_writes_error_alone() {
     let (served, _, delta) = served();
     let mut client = served.client(Mode::Structured);
-    for _ in 0..3 {
+    for times in 0..3 {
+        assert_eq!(served.full.load(Ordering::Relaxed), times);
         delta.fail(0, Fault::Errno(libc::ENOSPC));
         assert_eq!(client.write(0, &[7; 4096]).unwrap(), Err(ENOSPC));
         assert_eq!(client.read(0, 4096).unwrap().unwrap(), pattern(4096));
@@ -49,6 +50,7 @@ fn a_full_disk_is_that_writes_error_alone() {
     assert_eq!(client.write(0, &[7; 4096]).unwrap(), Ok(()));
     assert_eq!(client.flush().unwrap(), Ok(()));
     assert_eq!(client.read(0, 4096).unwrap(), Ok(vec![7; 4096]));
+    assert_eq!(served.full.load(Ordering::Relaxed), 3);
 }
 
 #[test]
