@@ -12,6 +12,7 @@ use vmm::layers::{Operation, Phase, Status};
 use super::PATIENCE;
 use super::state::{State, client, has_hung_up};
 use crate::failure::{self, Code, Failure};
+use crate::store::fault;
 use crate::store::lock::{Holder, Lock};
 use crate::store::writer::Online;
 use crate::store::{Vm, Writer};
@@ -98,6 +99,7 @@ impl Online for Running {
 
     fn perform(&self, operation: &Operation, watch: Watch<'_>) -> Result<()> {
         self.client.begin(operation)?;
+        fault::point("operation-begun");
         let mut broken_off = false;
         loop {
             let status = self.client.progress().map_err(ended)?;

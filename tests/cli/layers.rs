@@ -329,7 +329,7 @@ fn a_commit_that_ended_without_its_command_keeps_no_other_out() {
     let store = written();
     idles(&store);
     let mut commit = store.command(["commit", "web"]);
-    commit.env("OFFSHOOT_TEST_DIE_AT", "merging");
+    commit.env("OFFSHOOT_TEST_DIE_AT", "operation-begun");
     assert_eq!(finish(commit).status.code(), None, "it does not come by there");
     // The monitor goes on with it, and says so for as long as that takes.
     loop {
