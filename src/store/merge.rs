@@ -68,7 +68,10 @@ impl Store {
         writer: impl Fn(&Vm) -> Result<Writer>,
         watch: Watch<'_>,
     ) -> Result<()> {
-        let below = self.below(&self.layer(layer)?)?;
+        let layer = self.layer(layer)?;
+        // What stands on it cannot be read while something is half merged into it.
+        layer.as_parent()?;
+        let below = self.below(&layer)?;
         match child {
             Child::Layer(uuid) => {
                 let child = self.layer(*uuid)?;

@@ -347,6 +347,22 @@ fn a_commit_that_ended_without_its_command_keeps_no_other_out() {
 }
 
 #[test]
+fn a_snapshot_that_is_half_merged_into_is_not_removed() {
+    if !kvm("snapshot rm after half a commit") {
+        return;
+    }
+    let store = written();
+    let mut commit = store.command(["commit", "web"]);
+    commit.env("OFFSHOOT_TEST_DIE_AT", "merging");
+    assert_eq!(finish(commit).status.code(), None, "it does not come by there");
+    refuses(&store, 4, ["snapshot", "rm", "web", "s1"], "a commit into it has not ended");
+    store.ok(["commit", "web"]);
+    store.ok(["snapshot", "rm", "web", "s1"]);
+    obeys(&store, "web", VERIFY);
+    assert_tidy(&store);
+}
+
+#[test]
 fn a_monitor_that_is_stopped_keeps_nobody_waiting() {
     if !kvm("a stopped monitor") {
         return;
