@@ -33,8 +33,9 @@ pub fn import(from: &Path, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
 ///
 /// # Errors
 /// `source` cannot be read or is too large for a disk; `to` exists; no space, which is said at
-/// once where a small file unpacks to more than there is; `watch` broke it off. `to` is removed again on any error. Only a killed process can leave it behind, so a caller
-/// who cannot have that names a temporary file and renames it.
+/// once where a small file unpacks to more than there is; `watch` broke it off. `to` is removed
+/// again on any error. Only a killed process can leave it behind, so a caller who cannot have that
+/// names a temporary file and renames it.
 pub fn import_from(source: Box<dyn Source>, to: &Path, watch: Watch<'_>) -> Result<Identity> {
     let size = source.size();
     if size > MAX_SIZE {

@@ -28,7 +28,8 @@ const STACK_SIZE: usize = 256 << 10;
 /// Serves a disk as `export` to whoever connects to `socket`, until `stop` is readable. What
 /// clients have asked for by then is done and answered.
 ///
-/// Nothing is flushed at the end but what clients flushed: see [`Stack::flush`](blockdev::Stack::flush).
+/// Nothing is flushed at the end but what clients flushed: see
+/// [`Stack::flush`](blockdev::Stack::flush).
 ///
 /// # Errors
 /// The system does not let us wait. What goes wrong with a client is its own trouble, and a line

@@ -1,8 +1,8 @@
 //! Changing the inventory: all of a change, or nothing of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use customize::Mac;
 use rusqlite::{OptionalExtension, Transaction};
 use uuid::Uuid;
@@ -41,25 +41,30 @@ impl<'a> Change<'a> {
         refuse_taken(&self.tx, names)
     }
 
-    /// The next `count` free names `prefix-1`, `prefix-2`, ...; numbers below one in use are
-    /// not used again.
+    /// The next `count` free names `prefix-1`, `prefix-2`, ...; numbers below a VM's are not used
+    /// again. An image that happens to be called so is passed over.
     ///
     /// # Errors
     /// The database cannot be read, or the names come out too long.
     pub fn next_names(&self, prefix: &Name, count: u32) -> Result<Vec<Name>> {
+        let last = self.numbers("vm", prefix)?.last().copied().unwrap_or(0);
+        let images = self.numbers("image", prefix)?;
+        let free = (last..=u32::MAX).skip(1).filter(|number| !images.contains(number));
+        let names = free.zip(0..count).map(|(number, _)| Ok(format!("{prefix}-{number}").parse()?));
+        let names: Vec<Name> = names.collect::<Result<_>>()?;
+        ensure!(names.len() as u64 == u64::from(count), "the numbers of its clones are used up");
+        Ok(names)
+    }
+
+    /// The numbers behind `prefix-` in the names of a table.
+    fn numbers(&self, table: &str, prefix: &Name) -> Result<BTreeSet<u32>> {
         // '.' follows '-' in ASCII, so this is the range of everything that starts with `prefix-`.
-        let sql = "SELECT name FROM vm WHERE name > ?1 || '-' AND name < ?1 || '.'
-                   UNION ALL SELECT name FROM image WHERE name > ?1 || '-' AND name < ?1 || '.'";
-        let mut query = self.tx.prepare(sql)?;
-        let mut rows = query.query([prefix.as_str()])?;
-        let mut last = 0_u32;
-        while let Some(row) = rows.next()? {
-            let name: String = row.get(0)?;
-            let number = name.get(prefix.as_str().len() + 1..).and_then(|n| n.parse().ok());
-            last = last.max(number.unwrap_or(0));
-        }
-        let end = last.checked_add(count).context("the numbers of its clones are used up")?;
-        (last + 1..=end).map(|n| Ok(format!("{prefix}-{n}").parse()?)).collect()
+        let sql = format!("SELECT name FROM {table} WHERE name > ?1 || '-' AND name < ?1 || '.'");
+        let mut query = self.tx.prepare(&sql)?;
+        let names = query.query_map([prefix.as_str()], |row| row.get::<_, String>(0))?;
+        let number = |name: String| name.get(prefix.as_str().len() + 1..)?.parse().ok();
+        let numbers = names.filter_map(|name| name.map(number).transpose());
+        Ok(numbers.collect::<Result<_, _>>()?)
     }
 
     /// Whether a VM has this network address.

@@ -151,6 +151,25 @@ fn numbers_go_on_after_the_largest_in_use() {
 }
 
 #[test]
+fn numbers_pass_over_the_names_of_images() {
+    let (_dir, mut inventory, _) = with_vms(&["debian-1"]);
+    let change = inventory.change().expect("a change");
+    change.insert_image(&image("debian-3")).expect("inserted");
+    change.insert_image(&image("debian-12")).expect("inserted");
+    let names = change.next_names(&name("debian"), 3).expect("names");
+    assert_eq!(names, [name("debian-2"), name("debian-4"), name("debian-5")]);
+}
+
+#[test]
+fn numbers_that_are_used_up_are_an_error() {
+    let (_dir, mut inventory, _) = with_vms(&["debian-4294967294"]);
+    let change = inventory.change().expect("a change");
+    let last = change.next_names(&name("debian"), 1).expect("there is one more");
+    assert_eq!(last, [name("debian-4294967295")]);
+    assert!(change.next_names(&name("debian"), 2).is_err());
+}
+
+#[test]
 fn an_inventory_is_made_once_however_many_try() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("inventory.db");
